@@ -1,0 +1,41 @@
+# `make lab` opens the series, `make test` checks everything; both build .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+.PHONY: lab test unit notebooks bench lint figures paintings clean
+.DEFAULT_GOAL := lab
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("nstlib needs Python 3.10 or newer; say make PYTHON=python3.12")'
+	@echo "Building $(VENV) (a few minutes the first time: PyTorch is large)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[lab,dev]'
+	@touch $@
+
+lab: $(VENV)/ready  ## open the series in JupyterLab
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+test: unit notebooks  ## every test, and every notebook executed
+
+unit: $(VENV)/ready  ## unit tests, under two minutes
+	$(BIN)/python -m pytest tests --ignore=tests/benchmarks
+
+notebooks: $(VENV)/ready  ## execute every notebook, top to bottom, leaving the committed ones as they are
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 -W default $(NOTEBOOKS)
+
+bench: $(VENV)/ready  ## measure speed and memory; prints the README's tables
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+figures: $(VENV)/ready  ## run the .py sources and store them, with pictures, as .ipynb
+	$(BIN)/python tests/build_notebooks.py
+
+paintings: $(VENV)/ready  ## paint the bundled style pictures anew
+	$(BIN)/python data/paint.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,316 @@
+"""Distil a large critic into a compact one: prune by reconstruction, fine-tune, keep the teacher's metric.
+
+Run it with `python -m nstlib.distil --photos DIR --teacher FILE --output compact.safetensors`; run the
+same command again and it goes on where it stopped.
+"""
+
+import json
+import math
+import os
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .features import FeatureExtractor, Preprocessing, layer_names
+from .images import PICTURES, open_image, to_tensor
+from .losses import gram
+
+STUDENT_STD = 0.25  # of the student's input: it reads (picture − teacher's mean) / 0.25, about unit scale
+TAPS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4")
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    photos: Path  # folder of photographs to learn from
+    teacher: str = "vgg19"  # a VGG-19 weights file (Oxford preprocessing), or "vgg19" to download torchvision's
+    output: Path = Path("compact.safetensors")  # the student; its checkpoint lies beside it
+    styles: Path | None = None  # folder of paintings for the half-stylised pictures; none: the photographs
+    widths: tuple[int, ...] = (16, 32, 64, 72, 128, 112, 88, 88)  # channels kept at each of the eight layers
+    steps: int = 12000  # optimiser steps
+    batch_size: int = 8  # photographs a step; half as many half-stylised pictures are added
+    crop: int = 96  # side of the square crops, pixels
+    lr: float = 1e-3  # Adam's rate at the start, falling to 0 along a cosine
+    gram_weight: float = 0.5  # weight of the Gram error against the feature error
+    save_every: int = 200  # steps between checkpoints
+    seed: int = 0  # of crops, noise and styles
+    bfloat16: bool = False  # compute in bfloat16: twice as fast where the processor has it
+
+
+# ── pruning by reconstruction (He, Zhang & Sun, ICCV 2017) ──────────────────────────────────────────
+
+
+def second_moments(features: dict[str, Tensor]) -> dict[str, Tensor]:
+    """E[f fᵀ] over batch and pixels, `(C, C)` for each layer of `(B, C, H, W)`."""
+    flat = {name: f.transpose(0, 1).flatten(1).double() for name, f in features.items()}  # (C, B*H*W)
+    return {name: f @ f.T / f.shape[1] for name, f in flat.items()}
+
+
+def choose_channels(moment: Tensor, keep: int) -> list[int]:
+    """Greedy pivoted Cholesky: each time the channel that explains most of what is left unexplained."""
+    residual, chosen = moment.clone(), []
+    for _ in range(keep):
+        explained = residual.square().sum(0) / residual.diagonal().clamp_min(1e-12)
+        explained[chosen] = -1
+        pivot = int(explained.argmax())
+        chosen.append(pivot)
+        column = residual[:, pivot].clone()
+        residual -= torch.outer(column, column) / column[pivot].clamp_min(1e-12)
+    return sorted(chosen)
+
+
+def reconstruction(moment: Tensor, kept: list[int]) -> Tensor:
+    """Least squares: the matrix W `(C, K)` that minimises E‖f − W f[kept]‖²."""
+    inner = moment[kept][:, kept]
+    ridge = 1e-6 * inner.diagonal().mean() * torch.eye(len(kept), dtype=inner.dtype)
+    return torch.linalg.solve(inner + ridge, moment[kept]).T
+
+
+def prune(teacher: FeatureExtractor, moments: dict[str, Tensor], widths: tuple[int, ...]) -> dict[str, Tensor]:
+    """The student's first weights: the kept filters, each reconstruction folded into the next layer.
+
+    Since conv(W f[kept]) = (conv ∘ W) f[kept], a layer that reads all the teacher's channels can read
+    the kept ones instead. Each student channel is scaled to a mean square of 1, so that one learning
+    rate suits all; the ReLU lets a positive scale through.
+    """
+    index, state = {n: i for i, n in enumerate(layer_names("vgg19"))}, {}
+    fold = torch.diag((STUDENT_STD / teacher.std).flatten().double())
+    for name, width in zip(TAPS, widths, strict=True):
+        conv = teacher.convs[name.replace("relu", "conv")]
+        kept = choose_channels(moments[name], width)
+        scale = moments[name].diagonal()[kept].clamp_min(1e-12).sqrt()
+        weight = torch.einsum("ochw,ck->okhw", conv.weight[kept].double(), fold) / scale.view(-1, 1, 1, 1)
+        prefix = f"features.{index[name.replace('relu', 'conv')]}"
+        state[f"{prefix}.weight"] = weight.float()
+        state[f"{prefix}.bias"] = (conv.bias[kept].double() / scale).float()
+        fold = reconstruction(moments[name], kept) * scale  # (C, K): reads scaled channels
+        state[f"heads.{name}.weight"] = fold.float()[:, :, None, None]
+    return state
+
+
+# ── the pictures a critic meets ─────────────────────────────────────────────────────────────────────
+
+
+class Crops:
+    """Random square crops of a folder's pictures, with flips, other sizes, shifted colours and noise."""
+
+    def __init__(self, folder: Path, side: int, rng: random.Random):
+        self.files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in PICTURES)
+        if not self.files:
+            raise ValueError(f"{folder}: no pictures in this folder")
+        self.side, self.rng = side, rng
+
+    def crop(self) -> Tensor:
+        """One crop `(1, 3, side, side)`."""
+        image, rng = open_image(self.rng.choice(self.files)).convert("RGB"), self.rng
+        zoom = max(rng.uniform(0.4, 1.0), self.side / min(image.size))
+        image = image.resize([max(self.side, round(s * zoom)) for s in image.size], reducing_gap=2)
+        x, y = (rng.randint(0, s - self.side) for s in image.size)
+        tensor = to_tensor(image.crop((x, y, x + self.side, y + self.side)))
+        return tensor.flip(-1) if rng.random() < 0.5 else tensor
+
+    def batch(self, size: int) -> Tensor:
+        """`(size, 3, side, side)` in [0, 1], some of them altered."""
+        return torch.cat([self.alter(self.crop()) for _ in range(size)])
+
+    def alter(self, x: Tensor) -> Tensor:
+        rng = self.rng
+        if rng.random() < 0.3:  # colours
+            x = x * torch.tensor([rng.uniform(0.6, 1.4) for _ in range(3)]).view(1, 3, 1, 1)
+            x = x + torch.tensor([rng.uniform(-0.2, 0.2) for _ in range(3)]).view(1, 3, 1, 1)
+        if rng.random() < 0.3:  # noise, fine or coarse
+            side = self.side // rng.choice([1, 1, 2, 4])
+            noise = torch.randn(1, 3, side, side) * rng.uniform(0.01, 0.25)
+            x = x + F.interpolate(noise, size=x.shape[-2:], mode="bilinear")
+        return x.clamp(0, 1)
+
+
+class HalfFinished:
+    """A pool of pictures on their way from photograph to style, painted against the student itself.
+
+    An optimiser that follows the student walks into whatever the student does not see; showing the
+    teacher's verdict on those very pictures closes the blind spots.
+    """
+
+    def __init__(self, photos: Crops, styles: Crops, size: int = 48, life: int = 120):
+        self.photos, self.styles, self.life = photos, styles, life
+        self.pictures = photos.batch(size)
+        self.targets = torch.cat([styles.crop() for _ in range(size)])
+        self.ages = [photos.rng.randint(0, life) for _ in range(size)]
+
+    def advance(self, student: FeatureExtractor, count: int) -> Tensor:
+        """Move `count` pictures one signed-gradient step towards their styles; returns them."""
+        rng = self.photos.rng
+        chosen = rng.sample(range(len(self.ages)), count)
+        for i in chosen:
+            self.ages[i] += 1
+            if self.ages[i] > self.life:
+                self.pictures[i], self.targets[i] = self.photos.crop()[0], self.styles.crop()[0]
+                self.ages[i] = 0
+        x = self.pictures[chosen].requires_grad_()
+        wanted = student(self.targets[chosen])
+        loss = sum(
+            ((gram(f) - gram(wanted[name])).square().sum((1, 2)) / gram(wanted[name]).square().sum((1, 2))).sum()
+            for name, f in student(x).items()
+        )
+        (gradient,) = torch.autograd.grad(loss, x)
+        with torch.no_grad():
+            self.pictures[chosen] = (x - rng.uniform(0.002, 0.03) * gradient.sign()).clamp(0, 1)
+        return self.pictures[chosen]
+
+
+# ── distillation ────────────────────────────────────────────────────────────────────────────────────
+
+
+def feature_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 − R²: squared error over the variance about each channel's mean; both `(B, C, H, W)`."""
+    centred = target - target.mean((0, 2, 3), keepdim=True)
+    return (predicted - target).square().sum() / centred.square().sum()
+
+
+def gram_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """‖G − A‖² / ‖A‖² of the Gram matrices, mean over the batch."""
+    g, a = gram(predicted), gram(target)
+    return ((g - a).square().sum((1, 2)) / a.square().sum((1, 2))).mean()
+
+
+def student_of(state: dict[str, Tensor], teacher: FeatureExtractor) -> FeatureExtractor:
+    """A student with the given weights, reading pictures by the teacher's mean."""
+    return FeatureExtractor.from_state(state, TAPS, Preprocessing(teacher.scaling.mean, (STUDENT_STD,) * 3))
+
+
+class Distiller:
+    """Teaches a pruned student all taps at once; `step(n)` advances, checkpoints make it resumable."""
+
+    def __init__(self, config: DistilConfig):
+        self.config, self.rng = config, random.Random(config.seed)
+        torch.manual_seed(config.seed)
+        self.teacher = FeatureExtractor(
+            "vgg19",
+            TAPS,
+            weights="default" if config.teacher == "vgg19" else config.teacher,
+            preprocessing=None if config.teacher == "vgg19" else "oxford",
+        )
+        self.photos = Crops(config.photos, config.crop, self.rng)
+        self.styles = Crops(config.styles or config.photos, config.crop, self.rng)
+        self.checkpoint = config.output.with_suffix(".checkpoint.pth")
+        self.count, self.log = 0, []
+        self.student = student_of(self._first_weights(), self.teacher)
+        self.optimiser = torch.optim.Adam(self.student.parameters(), lr=config.lr)
+        if self.checkpoint.exists():
+            self._resume()
+        self.pool = HalfFinished(self.photos, self.styles)
+
+    @torch.no_grad()
+    def _first_weights(self) -> dict[str, Tensor]:
+        if self.checkpoint.exists():
+            return torch.load(self.checkpoint, weights_only=True)["student"]
+        batches = [second_moments(self.teacher(self.photos.batch(8))) for _ in range(24)]
+        moments = {name: torch.stack([b[name] for b in batches]).mean(0) for name in TAPS}
+        return prune(self.teacher, moments, self.config.widths)
+
+    def rate(self) -> float:
+        """Adam's rate now: 200 steps of warm-up, then a cosine down to 0."""
+        progress = min(1.0, self.count / self.config.steps)
+        return self.config.lr * min(1.0, (self.count + 1) / 200) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def step(self, n: int = 1) -> dict[str, float]:
+        """Advance `n` steps; returns each tap's 1 − R² on the last batch, before the step."""
+        errors: dict[str, Tensor] = {}
+        for _ in range(n):
+            config = self.config
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.rate()
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+                half = self.pool.advance(self.student, config.batch_size // 2)
+                x = torch.cat([self.photos.batch(config.batch_size), half])
+                with torch.no_grad():
+                    targets = self.teacher(x)
+                predictions = self.student(x)
+            pairs = {name: (predictions[name].float(), targets[name].float()) for name in TAPS}
+            errors = {name: feature_error(*pair) for name, pair in pairs.items()}
+            loss = sum(errors.values()) + config.gram_weight * sum(gram_error(*pair) for pair in pairs.values())
+            self.optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+            self.optimiser.step()
+            self.count += 1
+        return {name: round(error.item(), 4) for name, error in errors.items()}
+
+    def save(self) -> None:
+        """Write the checkpoint and the student, each aside and then renamed."""
+        state = {"student": self.student.state(), "optimiser": self.optimiser.state_dict()}
+        aside = self.checkpoint.with_suffix(".part")
+        torch.save(state | {"count": self.count, "log": json.dumps(self.log)}, aside)
+        os.replace(aside, self.checkpoint)
+        export(self.student, self.config.output, {"steps": str(self.count), "settings": settings_json(self.config)})
+
+    def _resume(self) -> None:
+        saved = torch.load(self.checkpoint, weights_only=True)
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.count, self.log = saved["count"], json.loads(saved["log"])
+        self.rng.seed(f"{self.config.seed} {self.count}")
+        torch.manual_seed(self.config.seed + self.count)
+
+
+def settings_json(config: DistilConfig) -> str:
+    """The settings without folders of this machine."""
+    settings = {k: v for k, v in asdict(config).items() if k not in ("photos", "styles", "output")}
+    return json.dumps(settings | {"teacher": Path(config.teacher).name})
+
+
+# ── the teacher's metric in the student's few channels ──────────────────────────────────────────────
+
+
+def metric_head(head: Tensor) -> Tensor:
+    """R of W = QR, `(K, K)` from a head W `(C, K)`, with a positive diagonal.
+
+    Q has orthonormal columns, so ‖Q(R(G − G*)Rᵀ)Qᵀ‖_F = ‖R(G − G*)Rᵀ‖_F: Gram and feature distances
+    measured after R equal those of the reconstructed teacher features W s. (The heads have no bias:
+    ReLU features are not negative, and their means are reconstructed with them.)
+    """
+    r = torch.linalg.qr(head.double()).R
+    return (r * r.diagonal().sign().unsqueeze(1)).float()
+
+
+def export(student: FeatureExtractor, path: Path, metadata: dict[str, str]) -> None:
+    """Save the student in float16 with heads reduced to R, atomically, settings in the metadata."""
+    state = student.state()
+    for name in TAPS:
+        key = f"heads.{name}.weight"
+        state[key] = metric_head(state[key].flatten(1))[:, :, None, None]
+    mean, std = (",".join(map(str, values)) for values in (student.scaling.mean, student.scaling.std))
+    aside = path.with_suffix(".part")
+    tensors = {name: t.half().contiguous() for name, t in state.items()}
+    save_file(tensors, aside, {"architecture": "vgg19", "mean": mean, "std": std, **metadata})
+    os.replace(aside, path)
+
+
+def distil(config: DistilConfig) -> Path:
+    """Distil to `config.output`, going on from its checkpoint if there is one."""
+    run = Distiller(config)
+    bar = tqdm(total=config.steps, initial=run.count, desc="distilling", mininterval=2)
+    try:
+        while run.count < config.steps:
+            n = min(20, config.steps - run.count)
+            errors = run.step(n)
+            run.log.append({"step": run.count, **errors})
+            bar.update(n)
+            bar.set_postfix(mean_error=sum(errors.values()) / len(errors))
+            if run.count % config.save_every < n:
+                run.save()
+    finally:  # Ctrl-C too leaves a usable student
+        run.save()
+        bar.close()
+    return config.output
+
+
+if __name__ == "__main__":
+    import tyro
+
+    print(distil(tyro.cli(DistilConfig)))

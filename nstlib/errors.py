@@ -1,0 +1,17 @@
+"""What can go wrong in a way that a user can mend: which file, what is wrong, what to do."""
+
+
+class NstError(Exception):
+    """Base of all errors that nstlib raises about files; the command line prints them as one line."""
+
+
+class ImageError(NstError):
+    """A picture that cannot be opened, used or saved."""
+
+
+class WeightsError(NstError):
+    """Network weights that are missing, unreadable, unsafe or of another architecture."""
+
+
+class CheckpointError(NstError):
+    """A checkpoint or trained network that cannot be read or written."""

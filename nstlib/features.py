@@ -1,0 +1,244 @@
+"""The critic: a frozen convolutional network whose activations the losses compare, layer by name."""
+
+import pickle
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from .errors import WeightsError
+
+BUNDLED = Path(__file__).parent / "weights"
+LAYOUTS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each block
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network expects: (x − mean) / std of an RGB picture in [0, 1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+PREPROCESSING = {
+    "torchvision": Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "oxford": Preprocessing((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),
+}
+
+
+def layer_names(layout: str) -> list[str]:
+    """All layers of `"vgg16"` or `"vgg19"` in order, such as `conv1_1, relu1_1, …, pool5`.
+
+    A name's position in this list is its index in torchvision's `vgg.features`.
+    """
+    names = []
+    for block, convolutions in enumerate(LAYOUTS[layout], start=1):
+        for i in range(1, convolutions + 1):
+            names += [f"conv{block}_{i}", f"relu{block}_{i}"]
+        names.append(f"pool{block}")
+    return names
+
+
+def vgg_weights(backbone: str):
+    """torchvision's weights for a backbone: the original Oxford features where torchvision has them."""
+    from torchvision.models import VGG16_Weights, VGG19_Weights
+
+    return {"vgg16": VGG16_Weights.IMAGENET1K_FEATURES, "vgg19": VGG19_Weights.IMAGENET1K_V1}[backbone]
+
+
+def default_backbone() -> str:
+    """`"vgg19"` where CUDA is there and the weights are already downloaded, else `"compact"`."""
+    if not torch.cuda.is_available():
+        return "compact"
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(vgg_weights("vgg19").url).name
+    return "vgg19" if cached.exists() else "compact"
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read `.safetensors` or `.pth`/`.pt` without running any code from it.
+
+    Returns:
+        The tensors by name, and the metadata (empty for `.pth`).
+
+    Raises:
+        WeightsError: the file is missing, broken, no weights file, or holds code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file. Check the path, or use the bundled 'compact'.")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: holds more than tensors, and loading it could run code; refused. "
+            "Ask its author for a plain state dict or .safetensors."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}). Get the file again.") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{path}: is not a state dict (names → tensors). Save `model.state_dict()`.")
+    return state, {}
+
+
+class FeatureExtractor(nn.Module):
+    """The features of a picture at named layers of a frozen VGG-shaped network.
+
+    Args:
+        backbone: `"compact"` (bundled: VGG-19's first three blocks, distilled), `"vgg19"` or `"vgg16"`
+            (torchvision's weights, downloaded once); `None` chooses with `default_backbone()`.
+        layers: names such as `"relu3_1"`; for VGG also `"conv4_2"` or `"pool1"`.
+        weights: `"default"`, the path of a state dict in torchvision's naming (it may stop early),
+            or `None` for random weights drawn from seed 0, for tests.
+        preprocessing: for a weights path: `"torchvision"` or `"oxford"`. `None` reads it from the
+            file's metadata, and without that takes `"torchvision"`.
+        pooling: `"max"` as in VGG, or `"avg"`, which Gatys et al. (2016, section 2) found to give
+            slightly better pictures.
+
+    Raises:
+        ValueError: an unknown backbone, pooling, preprocessing or layer.
+        WeightsError: weights that cannot be had or lack a layer that was asked for.
+
+    Deviation from VGG: with heads in the file (as in the compact critic), a layer's activation is
+    multiplied by its head, a 1×1 convolution, before it is returned; the next layer sees it without.
+    """
+
+    def __init__(
+        self,
+        backbone: str | None = None,
+        layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1"),
+        *,
+        weights: str | Path | None = "default",
+        preprocessing: str | None = None,
+        pooling: str = "avg",
+    ):
+        super().__init__()
+        self.backbone = backbone or default_backbone()
+        if self.backbone not in ("compact", *LAYOUTS):
+            raise ValueError(f"backbone={backbone!r}: choose compact, vgg19 or vgg16")
+        if pooling not in ("max", "avg"):
+            raise ValueError(f"pooling={pooling!r}: choose 'max' or 'avg'")
+        layout = "vgg16" if self.backbone == "vgg16" else "vgg19"
+        state, scaling = self._load(layout, weights, preprocessing)
+        self.pool = F.avg_pool2d if pooling == "avg" else F.max_pool2d
+        self._build(state, layout, layers, scaling)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Tensor], layers: tuple[str, ...], scaling: Preprocessing) -> "FeatureExtractor":
+        """A VGG-19-shaped network from a state dict, average pooling, ready to be trained."""
+        self = cls.__new__(cls)
+        nn.Module.__init__(self)
+        self.backbone, self.pool = "compact", F.avg_pool2d
+        self._build(state, "vgg19", layers, scaling)
+        return self.requires_grad_(True)
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of the weights in torchvision's naming, with `heads.LAYER.weight` where there are heads."""
+        index = {name: i for i, name in enumerate(self.names)}
+        named = {f"features.{index[n]}.{k}": v for n, conv in self.convs.items() for k, v in conv.state_dict().items()}
+        named |= {f"heads.{n}.{k}": v for n, head in self.heads.items() for k, v in head.state_dict().items()}
+        return {name: tensor.detach().clone().contiguous() for name, tensor in named.items()}
+
+    def _build(self, state, layout, layers, scaling) -> None:
+        self.names = self._check(layer_names(layout), layers, state)
+        self.layers = tuple(name for name in self.names if name in layers)
+        self.scaling = scaling
+        self.register_buffer("mean", torch.tensor(scaling.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(scaling.std).view(1, 3, 1, 1))
+        convs = [(i, name) for i, name in enumerate(self.names) if name.startswith("conv")]
+        self.convs = nn.ModuleDict({name: _convolution(state, f"features.{i}") for i, name in convs})
+        heads = [name for name in self.layers if f"heads.{name}.weight" in state]
+        self.heads = nn.ModuleDict({name: _convolution(state, f"heads.{name}") for name in heads})
+        self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+    def _load(self, layout, weights, preprocessing) -> tuple[dict[str, Tensor], Preprocessing]:
+        if preprocessing is not None and preprocessing not in PREPROCESSING:
+            raise ValueError(f"preprocessing={preprocessing!r}: choose {' or '.join(PREPROCESSING)}")
+        if weights is None:
+            return _random_state(layout, slim=self.backbone == "compact"), PREPROCESSING["torchvision"]
+        if weights == "default" and self.backbone != "compact":
+            return _download(self.backbone)
+        path = BUNDLED / "compact.safetensors" if weights == "default" else weights
+        state, metadata = read_weights(path)
+        if preprocessing is None and "mean" in metadata and "std" in metadata:
+            mean, std = ([float(v) for v in metadata[key].split(",")] for key in ("mean", "std"))
+            return state, Preprocessing(tuple(mean), tuple(std))
+        return state, PREPROCESSING[preprocessing or metadata.get("preprocessing", "torchvision")]
+
+    def _check(self, names: list[str], wanted: tuple[str, ...], state: dict[str, Tensor]) -> list[str]:
+        """The layers to compute, up to the deepest wanted one."""
+        if isinstance(wanted, str) or not wanted:
+            raise ValueError(f"layers={wanted!r}: give at least one layer name in a tuple")
+        unknown = [name for name in wanted if name not in names]
+        if unknown:
+            raise ValueError(f"no layer named {', '.join(map(repr, unknown))}; choose from {' '.join(names)}")
+        needed = names[: max(names.index(name) for name in wanted) + 1]
+        for i, name in enumerate(needed):
+            if name.startswith("conv") and f"features.{i}.weight" not in state:
+                have = " ".join(n for n in names[:i] if n.startswith("relu"))
+                lacking = ", ".join(n for n in wanted if names.index(n) >= i)
+                raise WeightsError(f"the {self.backbone} weights lack {lacking}; the layers they have: {have or 'none'}")
+        return needed
+
+    def forward(self, image: Tensor) -> "OrderedDict[str, Tensor]":
+        """Features `(B, C, H', W')` of `image (B, 3, H, W)` in [0, 1], by layer name, shallow first."""
+        x = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        features: OrderedDict[str, Tensor] = OrderedDict()
+        for name in self.names:
+            if name in self.convs:
+                x = self.convs[name](x)
+            elif name.startswith("relu"):
+                x = F.relu(x, inplace=name.replace("relu", "conv") not in features)
+            else:
+                x = self.pool(x, 2) if min(x.shape[-2:]) > 1 else x
+            if name in self.layers:
+                features[name] = self.heads[name](x) if name in self.heads else x
+        return features
+
+
+def _convolution(state: dict[str, Tensor], prefix: str) -> nn.Conv2d:
+    """A convolution with the weights (and bias, if any) stored under a prefix."""
+    weight, bias = state[f"{prefix}.weight"].float(), state.get(f"{prefix}.bias")
+    if not torch.isfinite(weight).all():
+        raise WeightsError(f"the weights of {prefix} are not finite; get the file again")
+    out, inputs, size = weight.shape[:3]
+    conv = nn.utils.skip_init(nn.Conv2d, inputs, out, size, padding=size // 2, bias=bias is not None)
+    with torch.no_grad():
+        conv.weight.copy_(weight)
+        if bias is not None:
+            conv.bias.copy_(bias)
+    return conv
+
+
+def _random_state(layout: str, slim: bool) -> dict[str, Tensor]:
+    """He-initialised weights from seed 0; `slim` gives a tiny network of three blocks."""
+    generator = torch.Generator().manual_seed(0)
+    widths, state, inputs = ((8, 12, 16) if slim else (64, 128, 256, 512, 512)), {}, 3
+    for i, name in enumerate(layer_names(layout)):
+        if name.startswith("conv") and int(name[4]) <= len(widths):
+            width = widths[int(name[4]) - 1]
+            scale = (2 / (9 * inputs)) ** 0.5
+            state[f"features.{i}.weight"] = torch.randn(width, inputs, 3, 3, generator=generator) * scale
+            state[f"features.{i}.bias"] = torch.zeros(width)
+            inputs = width
+    return state
+
+
+def _download(backbone: str) -> tuple[dict[str, Tensor], Preprocessing]:
+    """torchvision's own weights, through torchvision's own cache."""
+    weights = vgg_weights(backbone)
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network, a broken connection, a wrong hash
+        raise WeightsError(
+            f"{weights.url}: the weights of {backbone} cannot be downloaded ({error}). "
+            "Use backbone='compact', which needs no download, or weights=FILE."
+        ) from error
+    transform = weights.transforms()
+    return state, Preprocessing(tuple(transform.mean), tuple(transform.std))

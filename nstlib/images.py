@@ -1,0 +1,274 @@
+"""Pictures: open whatever people have, turn it into a tensor and back, save it with its settings."""
+
+import io
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from .errors import ImageError
+from .files import write_aside
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # opened from folders
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that we write
+IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries our settings in JPEG and WebP
+Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
+
+
+def open_image(source: Source) -> Image.Image:
+    """Open a picture as 8-bit sRGB, upright: `RGB`, or `RGBA` where it has transparency.
+
+    Args:
+        source: a file, its bytes, a PIL image, an array (`H×W`, `H×W×1…4`; uint8, uint16, bool, or
+            float in [0, 1]) or a tensor `(3, H, W)` or `(1, 3, H, W)` in [0, 1]. EXIF orientation is
+            applied, an embedded colour profile converted, 16 bits brought to 8; of an animation the
+            first frame is taken.
+
+    Raises:
+        ImageError: no such file, not a picture, damaged, or too large to be trusted.
+    """
+    if isinstance(source, Tensor):
+        return to_pil(source)
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _normalise(source)
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+    if not isinstance(source, bytes):
+        path = Path(source)
+        if not path.exists():
+            raise ImageError(f"{name}: no such picture. Check the path; `nst samples` lists pictures by name.")
+        if not path.is_file():
+            raise ImageError(f"{name}: is not a file. Give one picture.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # oddities that Pillow reads over
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else path) as image:
+                image.load()
+                return _normalise(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{name}: over {Image.MAX_IMAGE_PIXELS:,} pixels. Make a smaller copy first.") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not a picture that can be read. Use PNG, JPEG, WebP, GIF or TIFF.") from error
+    except PermissionError as error:
+        raise ImageError(f"{name}: may not be read. Change its permissions.") from error
+    except Exception as error:  # on damaged files Pillow's decoders raise almost anything
+        raise ImageError(f"{name}: damaged or cut short ({error}). Get the picture again.") from error
+
+
+def _normalise(image: Image.Image) -> Image.Image:
+    """Upright, sRGB, RGB or RGBA."""
+    profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_array(_to_unit(np.asarray(image)))
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    image = _to_srgb(image, profile).convert("RGB")
+    if alpha is not None and alpha.getextrema() != (255, 255):
+        image.putalpha(alpha)
+    return image
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert from an embedded colour profile; a profile that does not fit the picture is passed over."""
+    if not profile:
+        return image
+    if image.mode in ("RGBA", "LA"):
+        image = image.convert(image.mode[:-1])
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+
+
+def _to_unit(values: np.ndarray) -> np.ndarray:
+    """Integers of up to 16 bits, or floats of either range, as floats in [0, 1]."""
+    if not np.isfinite(values).all():
+        raise ImageError("the picture holds values that are not finite. Replace them first.")
+    top = 1.0 if values.dtype.kind == "f" and values.max(initial=0) <= 1 else 255.0 if values.max(initial=0) <= 255 else 65535.0
+    return np.clip(values / top, 0, 1).astype(np.float32)
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    """An array as a PIL image; floats must lie in [0, 1]."""
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4) or 0 in array.shape:
+        raise ImageError(f"an array of shape {array.shape} is not a picture. Give H×W or H×W×1…4.")
+    if array.dtype == np.uint16:
+        array = (array / 257).round().astype(np.uint8)
+    elif array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype.kind == "f":
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise ImageError("a float array must hold finite values in [0, 1]. Divide by 255, or clip it.")
+        array = (array * 255).round().astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ImageError(f"an array of {array.dtype} is not a picture. Use uint8, uint16, bool, or float in [0, 1].")
+    channels = array.shape[2]
+    image = Image.fromarray(np.ascontiguousarray(array[:, :, 0] if channels == 1 else array))
+    return image.convert("RGBA" if channels in (2, 4) else "RGB")
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """A PIL image as `(1, 3, H, W)` in [0, 1]; transparency is flattened on white."""
+    if image.mode == "RGBA":
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    pixels = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
+    return pixels.permute(2, 0, 1).unsqueeze(0).float().div(255).contiguous()
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """A tensor `(3, H, W)` or `(1, 3, H, W)` as an 8-bit PIL image; values outside [0, 1] are clipped."""
+    if image.ndim == 4 and image.shape[0] == 1:
+        image = image[0]
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ImageError(f"a tensor of shape {tuple(image.shape)} is not one picture. Give (3, H, W) or (1, 3, H, W).")
+    pixels = image.detach().float().clamp(0, 1).mul(255).round().byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+
+
+def alpha_of(image: Image.Image) -> Image.Image | None:
+    """The transparency of a picture as an `L` image, or `None` where it is opaque."""
+    return image.getchannel("A") if image.mode == "RGBA" else None
+
+
+def fit(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """`(height, width)` scaled so that the longer is `long_side`, each at least 1."""
+    scale = long_side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resize `(B, C, H, W)` with antialiasing to `(height, width)`, or to a long side with aspect kept."""
+    if isinstance(size, int):
+        size = fit(tuple(image.shape[-2:]), size)
+    if tuple(image.shape[-2:]) == tuple(size):
+        return image
+    home = image.device
+    image = image.cpu() if home.type == "mps" else image  # MPS has no antialiasing
+    image = F.interpolate(image, size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
+    return image.clamp(0, 1).to(home)
+
+
+def resize_pil(image: Image.Image, long_side: int | None) -> Image.Image:
+    """Resize a PIL image by its long side; `None` keeps it."""
+    if long_side is None or max(image.size) == long_side:
+        return image
+    height, width = fit((image.height, image.width), long_side)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def check_output(path: str | Path, formats: Sequence[str] = tuple(FORMATS)) -> Path:
+    """Say before any work whether a picture can be saved under this name.
+
+    Raises:
+        ImageError: an ending we do not write, or a folder that is missing.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in formats:
+        raise ImageError(f"{path}: cannot write {path.suffix or 'a name with no ending'}. End it in {', '.join(formats)}.")
+    if not path.parent.is_dir():
+        raise ImageError(f"{path}: there is no folder {path.parent}. Make it first, or choose another.")
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder. Give the name of a picture.")
+    return path
+
+
+def save_image(
+    image: Tensor | Image.Image,
+    path: str | Path,
+    settings: dict | None = None,
+    *,
+    alpha: Image.Image | None = None,
+    quality: int = 92,
+) -> Path:
+    """Save a picture, with the settings that made it in its metadata; written aside, then renamed.
+
+    Args:
+        image: `(1, 3, H, W)` or `(3, H, W)` in [0, 1], or a PIL image.
+        path: ends in `.png`, `.jpg` or `.webp`.
+        settings: anything JSON can hold; `settings_of(path)` reads it back.
+        alpha: transparency to put back, stretched to the picture; JPEG, which has none, gets white.
+        quality: of JPEG and WebP, 1–100.
+
+    Raises:
+        ImageError: the picture cannot be written; a file that was there before stays as it was.
+    """
+    path = check_output(path)
+    picture = to_pil(image) if isinstance(image, Tensor) else image
+    if alpha is not None:
+        picture = picture.convert("RGB")
+        picture.putalpha(alpha.resize(picture.size, Image.Resampling.LANCZOS))
+    kind, options = FORMATS[path.suffix.lower()], {}
+    if kind == "JPEG" and picture.mode == "RGBA":
+        picture = to_pil(to_tensor(picture))
+    if kind != "PNG":
+        options["quality"] = quality
+    if settings is not None:
+        options |= _metadata(kind, json.dumps(settings, default=str))
+    try:
+        with write_aside(path) as aside:
+            picture.save(aside, kind, **options)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?") from error
+    return path
+
+
+def _metadata(kind: str, text: str) -> dict:
+    """Pillow's save options that carry a text in the picture's metadata."""
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_text("nstlib", text, zip=len(text) > 1000)
+        return {"pnginfo": info}
+    exif = Image.Exif()
+    exif[IMAGE_DESCRIPTION] = "nstlib " + text
+    return {"exif": exif}
+
+
+def settings_of(path: str | Path) -> dict:
+    """The settings stored by `save_image`; empty for a picture made elsewhere.
+
+    Raises:
+        ImageError: the file is not a picture.
+    """
+    open_image(path)  # says what is wrong with the file, if anything is
+    with Image.open(path) as image:
+        text = getattr(image, "text", {}).get("nstlib") or str(image.getexif().get(IMAGE_DESCRIPTION, ""))
+    try:
+        return json.loads(text.removeprefix("nstlib "))
+    except json.JSONDecodeError:
+        return {}
+
+
+def jpeg_bytes(image: Tensor, quality: int = 90) -> bytes:
+    """JPEG of a tensor, for widgets: small and quick."""
+    buffer = io.BytesIO()
+    to_pil(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def save_film(frames: Sequence[Tensor], path: str | Path, milliseconds: int = 80) -> Path:
+    """Save pictures `(1, 3, H, W)` as an animated GIF or WebP of the last one's size, resting on the last."""
+    path = check_output(path, (".gif", ".webp"))
+    size = to_pil(frames[-1]).size
+    pictures = [to_pil(frame).resize(size, Image.Resampling.LANCZOS) for frame in frames]
+    durations = [milliseconds] * (len(pictures) - 1) + [1500]
+    try:
+        with write_aside(path) as aside:
+            pictures[0].save(aside, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?") from error
+    return path
