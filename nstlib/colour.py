@@ -26,6 +26,7 @@ def recolour(image: Tensor, reference: Tensor, method: str) -> Tensor:
     """
     if method not in METHODS:
         raise ValueError(f"preserve_colour={method!r}: choose {', '.join(METHODS)}")
+    image, reference = image.detach(), reference.detach()
     return {"none": lambda i, r: i, "luminance": _luminance, "mean": _mean, "histogram": _histogram}[method](
         image, reference
     )
@@ -39,7 +40,7 @@ def _luminance(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def _mean(image: Tensor, reference: Tensor) -> Tensor:
-    x, y = image[0].flatten(1).double(), reference[0].flatten(1).double()  # (3, H*W)
+    x, y = (picture[0].flatten(1).cpu().double() for picture in (image, reference))  # (3, H*W); MPS has no float64
     matrix = _root(torch.cov(y, correction=0)) @ torch.linalg.inv(_root(torch.cov(x, correction=0)))
     mapped = matrix @ (x - x.mean(1, keepdim=True)) + y.mean(1, keepdim=True)
     return mapped.to(image).view_as(image).clamp(0, 1)

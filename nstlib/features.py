@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from .errors import WeightsError
@@ -77,10 +77,10 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path}: holds more than tensors, and loading it could run code; refused. "
+            f"{path}: holds more than tensors, or is no weights file; refused, for loading it could run code. "
             "Ask its author for a plain state dict or .safetensors."
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # on damaged files torch's unpickler raises almost anything
         raise WeightsError(f"{path}: cannot be read ({error}). Get the file again.") from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"{path}: is not a state dict (names → tensors). Save `model.state_dict()`.")
@@ -151,10 +151,13 @@ class FeatureExtractor(nn.Module):
         self.scaling = scaling
         self.register_buffer("mean", torch.tensor(scaling.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(scaling.std).view(1, 3, 1, 1))
-        convs = [(i, name) for i, name in enumerate(self.names) if name.startswith("conv")]
-        self.convs = nn.ModuleDict({name: _convolution(state, f"features.{i}") for i, name in convs})
-        heads = [name for name in self.layers if f"heads.{name}.weight" in state]
-        self.heads = nn.ModuleDict({name: _convolution(state, f"heads.{name}") for name in heads})
+        self.convs, self.heads, channels = nn.ModuleDict(), nn.ModuleDict(), 3
+        for i, name in enumerate(self.names):
+            if name.startswith("conv"):
+                self.convs[name] = _convolution(state, f"features.{i}", channels, size=3)
+                channels = self.convs[name].out_channels
+            if name in self.layers and f"heads.{name}.weight" in state:
+                self.heads[name] = _convolution(state, f"heads.{name}", channels, size=1)
         self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def _load(self, layout, weights, preprocessing) -> tuple[dict[str, Tensor], Preprocessing]:
@@ -169,22 +172,24 @@ class FeatureExtractor(nn.Module):
         if preprocessing is None and "mean" in metadata and "std" in metadata:
             mean, std = ([float(v) for v in metadata[key].split(",")] for key in ("mean", "std"))
             return state, Preprocessing(tuple(mean), tuple(std))
-        return state, PREPROCESSING[preprocessing or metadata.get("preprocessing", "torchvision")]
+        said = preprocessing or metadata.get("preprocessing", "torchvision").split(":")[0]
+        if said not in PREPROCESSING:
+            raise WeightsError(f"{path}: asks for preprocessing {said!r}. Say preprocessing={' or '.join(PREPROCESSING)}.")
+        return state, PREPROCESSING[said]
 
     def _check(self, names: list[str], wanted: tuple[str, ...], state: dict[str, Tensor]) -> list[str]:
         """The layers to compute, up to the deepest wanted one."""
         if isinstance(wanted, str) or not wanted:
             raise ValueError(f"layers={wanted!r}: give at least one layer name in a tuple")
-        unknown = [name for name in wanted if name not in names]
-        if unknown:
-            raise ValueError(f"no layer named {', '.join(map(repr, unknown))}; choose from {' '.join(names)}")
-        needed = names[: max(names.index(name) for name in wanted) + 1]
-        for i, name in enumerate(needed):
-            if name.startswith("conv") and f"features.{i}.weight" not in state:
-                have = " ".join(n for n in names[:i] if n.startswith("relu"))
-                lacking = ", ".join(n for n in wanted if names.index(n) >= i)
-                raise WeightsError(f"the {self.backbone} weights lack {lacking}; the layers they have: {have or 'none'}")
-        return needed
+        convs = [i for i, name in enumerate(names) if name.startswith("conv")]
+        end = next((i for i in convs if f"features.{i}.weight" not in state), len(names))
+        heads = any(key.startswith("heads.") for key in state)  # then only layers with a head mean anything
+        have = [name for name in names[:end] if not heads or f"heads.{name}.weight" in state]
+        lacking = [name for name in wanted if name not in have]
+        if lacking:
+            error = WeightsError if set(lacking) <= set(names) else ValueError
+            raise error(f"the {self.backbone} weights lack {', '.join(lacking)}; the layers they have: {' '.join(have)}")
+        return names[: max(names.index(name) for name in wanted) + 1]
 
     def forward(self, image: Tensor) -> "OrderedDict[str, Tensor]":
         """Features `(B, C, H', W')` of `image (B, 3, H, W)` in [0, 1], by layer name, shallow first."""
@@ -202,12 +207,15 @@ class FeatureExtractor(nn.Module):
         return features
 
 
-def _convolution(state: dict[str, Tensor], prefix: str) -> nn.Conv2d:
-    """A convolution with the weights (and bias, if any) stored under a prefix."""
+def _convolution(state: dict[str, Tensor], prefix: str, inputs: int, size: int) -> nn.Conv2d:
+    """A `size`×`size` convolution with the weights (and bias, if any) stored under a prefix."""
     weight, bias = state[f"{prefix}.weight"].float(), state.get(f"{prefix}.bias")
-    if not torch.isfinite(weight).all():
+    if weight.shape[1:] != (inputs, size, size) or (bias is not None and bias.shape != weight.shape[:1]):
+        shape = tuple(weight.shape)
+        raise WeightsError(f"{prefix}: {shape} does not fit {inputs} channels; use VGG weights in torchvision's naming")
+    if not all(torch.isfinite(tensor).all() for tensor in (weight, bias) if tensor is not None):
         raise WeightsError(f"the weights of {prefix} are not finite; get the file again")
-    out, inputs, size = weight.shape[:3]
+    out = weight.shape[0]
     conv = nn.utils.skip_init(nn.Conv2d, inputs, out, size, padding=size // 2, bias=bias is not None)
     with torch.no_grad():
         conv.weight.copy_(weight)
@@ -235,10 +243,10 @@ def _download(backbone: str) -> tuple[dict[str, Tensor], Preprocessing]:
     weights = vgg_weights(backbone)
     try:
         state = weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, a broken connection, a wrong hash
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # no network, or half a file
         raise WeightsError(
-            f"{weights.url}: the weights of {backbone} cannot be downloaded ({error}). "
-            "Use backbone='compact', which needs no download, or weights=FILE."
+            f"{weights.url}: the weights of {backbone} cannot be downloaded, or their copy in {torch.hub.get_dir()} "
+            f"is broken ({error}). Use backbone='compact', which needs no download, or weights=FILE."
         ) from error
     transform = weights.transforms()
     return state, Preprocessing(tuple(transform.mean), tuple(transform.std))

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,21 +41,28 @@ def open_image(source: Source) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _normalise(source)
-    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
-    if not isinstance(source, bytes):
-        path = Path(source)
-        if not path.exists():
+        with _reading("this PIL image"):  # opened, but perhaps not read yet
+            return _normalise(source)
+    if isinstance(source, bytes):
+        name, file = f"{len(source)} bytes", io.BytesIO(source)
+    else:
+        name, file = str(source), Path(source)
+        if not os.path.exists(file):  # unlike Path.exists, takes a name of any length
             raise ImageError(f"{name}: no such picture. Check the path; `nst samples` lists pictures by name.")
-        if not path.is_file():
+        if not file.is_file():
             raise ImageError(f"{name}: is not a file. Give one picture.")
+    with _reading(name), Image.open(file) as image:
+        return _normalise(image)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Whatever Pillow raises on a picture that cannot be read, as an `ImageError` that names it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities that Pillow reads over
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else path) as image:
-                image.load()
-                return _normalise(image)
+            yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name}: over {Image.MAX_IMAGE_PIXELS:,} pixels. Make a smaller copy first.") from error
     except Image.UnidentifiedImageError as error:
@@ -66,8 +75,9 @@ def open_image(source: Source) -> Image.Image:
 
 def _normalise(image: Image.Image) -> Image.Image:
     """Upright, sRGB, RGB or RGBA."""
+    image.load()
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode.startswith("I") or image.mode == "F":
         return _from_array(_to_unit(np.asarray(image)))
     if image.mode in ("P", "PA") or "transparency" in image.info:
@@ -77,6 +87,14 @@ def _normalise(image: Image.Image) -> Image.Image:
     if alpha is not None and alpha.getextrema() != (255, 255):
         image.putalpha(alpha)
     return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; EXIF that cannot be read is passed over."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # SyntaxError, struct.error and more, for the pixels are good
+        return image
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -93,10 +111,11 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _to_unit(values: np.ndarray) -> np.ndarray:
-    """Integers of up to 16 bits, or floats of either range, as floats in [0, 1]."""
+    """16 bits, integers of a range that must be guessed, or floats of either range, as floats in [0, 1]."""
     if not np.isfinite(values).all():
         raise ImageError("the picture holds values that are not finite. Replace them first.")
-    top = 1.0 if values.dtype.kind == "f" and values.max(initial=0) <= 1 else 255.0 if values.max(initial=0) <= 255 else 65535.0
+    highest, kind = values.max(initial=0), values.dtype.kind
+    top = 1.0 if kind == "f" and highest <= 1 else 255.0 if kind != "u" and highest <= 255 else 65535.0
     return np.clip(values / top, 0, 1).astype(np.float32)
 
 
@@ -134,8 +153,10 @@ def to_pil(image: Tensor) -> Image.Image:
     """A tensor `(3, H, W)` or `(1, 3, H, W)` as an 8-bit PIL image; values outside [0, 1] are clipped."""
     if image.ndim == 4 and image.shape[0] == 1:
         image = image[0]
-    if image.ndim != 3 or image.shape[0] != 3:
+    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ImageError(f"a tensor of shape {tuple(image.shape)} is not one picture. Give (3, H, W) or (1, 3, H, W).")
+    if not image.is_floating_point() or not torch.isfinite(image).all():
+        raise ImageError(f"a tensor of {image.dtype} must hold finite floats in [0, 1]. Divide bytes by 255.")
     pixels = image.detach().float().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
@@ -179,7 +200,9 @@ def check_output(path: str | Path, formats: Sequence[str] = tuple(FORMATS)) -> P
     """
     path = Path(path)
     if path.suffix.lower() not in formats:
-        raise ImageError(f"{path}: cannot write {path.suffix or 'a name with no ending'}. End it in {', '.join(formats)}.")
+        raise ImageError(
+            f"{path}: cannot write {path.suffix or 'a name with no ending'}. End it in {', '.join(formats)}."
+        )
     if not path.parent.is_dir():
         raise ImageError(f"{path}: there is no folder {path.parent}. Make it first, or choose another.")
     if path.is_dir():
@@ -208,7 +231,7 @@ def save_image(
         ImageError: the picture cannot be written; a file that was there before stays as it was.
     """
     path = check_output(path)
-    picture = to_pil(image) if isinstance(image, Tensor) else image
+    picture = open_image(image)
     if alpha is not None:
         picture = picture.convert("RGB")
         picture.putalpha(alpha.resize(picture.size, Image.Resampling.LANCZOS))
@@ -223,7 +246,9 @@ def save_image(
         with write_aside(path) as aside:
             picture.save(aside, kind, **options)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?") from error
+        raise ImageError(
+            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
+        ) from error
     return path
 
 
@@ -245,11 +270,12 @@ def settings_of(path: str | Path) -> dict:
         ImageError: the file is not a picture.
     """
     open_image(path)  # says what is wrong with the file, if anything is
-    with Image.open(path) as image:
-        text = getattr(image, "text", {}).get("nstlib") or str(image.getexif().get(IMAGE_DESCRIPTION, ""))
     try:
-        return json.loads(text.removeprefix("nstlib "))
-    except json.JSONDecodeError:
+        with Image.open(path) as image:
+            text = getattr(image, "text", {}).get("nstlib")
+            text = str(image.getexif().get(IMAGE_DESCRIPTION, "")) if text is None else f"nstlib {text}"
+        return json.loads(text.removeprefix("nstlib ")) if text.startswith("nstlib ") else {}
+    except Exception:  # EXIF that cannot be read, or a text that is not ours
         return {}
 
 
@@ -263,12 +289,16 @@ def jpeg_bytes(image: Tensor, quality: int = 90) -> bytes:
 def save_film(frames: Sequence[Tensor], path: str | Path, milliseconds: int = 80) -> Path:
     """Save pictures `(1, 3, H, W)` as an animated GIF or WebP of the last one's size, resting on the last."""
     path = check_output(path, (".gif", ".webp"))
+    if not frames:
+        raise ImageError(f"{path}: a film needs at least one picture. Paint at least one step.")
     size = to_pil(frames[-1]).size
     pictures = [to_pil(frame).resize(size, Image.Resampling.LANCZOS) for frame in frames]
     durations = [milliseconds] * (len(pictures) - 1) + [1500]
     try:
         with write_aside(path) as aside:
             pictures[0].save(aside, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
+        ) from error
     return path

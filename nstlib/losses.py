@@ -46,9 +46,12 @@ class LossConfig:
             raise ValueError(f"style_scales={self.style_scales}: must be numbers in (0, 1], at least one")
         if self.formula not in DISTANCES:
             raise ValueError(f"formula={self.formula!r}: choose {', '.join(DISTANCES)}")
-        layers = self.layers()[1]
-        weights = self.style_layer_weights
-        if weights is not None and (len(weights) != len(layers) or min(weights) < 0 or sum(weights) <= 0):
+        if self.backbone not in (None, *STYLE_LAYERS):
+            raise ValueError(f"backbone={self.backbone!r}: choose {', '.join(STYLE_LAYERS)}")
+        layers, weights = self.layers()[1], self.style_layer_weights
+        if weights is not None and (
+            len(weights) != len(layers) or min(weights) < 0 or not 0 < sum(weights) < float("inf")
+        ):
             raise ValueError(f"style_layer_weights={weights}: must be {len(layers)} numbers ≥ 0, one for each of {layers}")
 
     def layers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -79,7 +82,8 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return x @ (gradient + gradient.transpose(1, 2))
+        with torch.autocast(x.device.type, enabled=False):
+            return x @ (gradient + gradient.transpose(1, 2))
 
 
 def gram(features: Tensor) -> Tensor:

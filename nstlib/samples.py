@@ -191,7 +191,7 @@ def load_image(source: Source, size: int | None = None) -> Tensor:
 
 def find_image(source: Source) -> Image.Image:
     """Like `open_image`, and knows the samples' names; a PIL image in `RGB` or `RGBA`."""
-    if not isinstance(source, str) or Path(source).exists():
+    if not isinstance(source, str) or os.path.isfile(source):
         return open_image(source)
     if source in PHOTOGRAPHS:
         return open_image(PHOTOGRAPHS[source]())
@@ -226,7 +226,8 @@ def fetch(name: str) -> Path:
             )
         )
     except (OSError, ValueError) as error:  # no network, a broken connection, a wrong checksum
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ImageError(
-            f"{name}: cannot be downloaded ({str(error).splitlines()[0]}). Check the connection and try again; "
+            f"{name}: cannot be downloaded ({reason}). Check the connection and try again; "
             f"without one these work: {' '.join([*PHOTOGRAPHS, *PAINTINGS])}."
         ) from error

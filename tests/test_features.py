@@ -1,0 +1,296 @@
+"""The critic against torchvision, against F.conv2d, and against every kind of broken weights file."""
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from nstlib.errors import WeightsError
+from nstlib.features import (
+    BUNDLED,
+    PREPROCESSING,
+    FeatureExtractor,
+    default_backbone,
+    layer_names,
+    read_weights,
+)
+
+TAPS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4")
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+@pytest.fixture(scope="module", params=["vgg16", "vgg19"])
+def vgg(request, tmp_path_factory):
+    """torchvision's own network with random weights: (name, its `features`, its state dict on disk)."""
+    with torch.device("meta"):  # 140 million weights that are not needed stay unmade
+        features = getattr(torchvision.models, request.param)(weights=None).features
+    features = features.to_empty(device="cpu").eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for module in features:
+        if isinstance(module, nn.Conv2d):
+            module.weight.normal_(std=(2 / (9 * module.in_channels)) ** 0.5, generator=generator)
+            module.bias.normal_(std=0.1, generator=generator)
+    state = {f"features.{name}": tensor for name, tensor in features.state_dict().items()}
+    path = tmp_path_factory.mktemp("vgg") / f"{request.param}.{'pth' if request.param == 'vgg16' else 'safetensors'}"
+    torch.save(state, path) if path.suffix == ".pth" else save_file(state, path)
+    return request.param, features, path
+
+
+def reference(layers, x, pooling="max"):
+    """Every activation of torchvision's layers, in order, on the normalised picture."""
+    x, outputs = (x - MEAN) / STD, []
+    for layer in layers:
+        if isinstance(layer, nn.MaxPool2d) and pooling == "avg":
+            layer = nn.AvgPool2d(2)
+        x = layer(x.clone())  # torchvision's ReLU works in place
+        outputs.append(x)
+    return outputs
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_every_layer_equals_torchvision(vgg, noise, pooling):
+    backbone, layers, path = vgg
+    names, before = layer_names(backbone), noise.clone()
+    features = FeatureExtractor(backbone, tuple(reversed(names)), weights=path, pooling=pooling)(noise)
+    assert isinstance(features, OrderedDict) and list(features) == names
+    for got, expected in zip(features.values(), reference(layers, noise, pooling), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=2e-5)
+    assert torch.equal(noise, before)
+
+
+def test_pooling_changes_the_features_below_a_pool_only(noise):
+    by_max, by_average = (
+        FeatureExtractor("compact", ("relu1_2", "relu2_1"), weights=None, pooling=p)(noise) for p in ("max", "avg")
+    )
+    assert torch.equal(by_max["relu1_2"], by_average["relu1_2"])
+    assert not torch.allclose(by_max["relu2_1"], by_average["relu2_1"], atol=1e-2)
+
+
+def test_stops_at_the_deepest_layer():
+    extractor = FeatureExtractor("vgg19", ("relu2_1", "conv1_2"), weights=None)
+    assert list(extractor.convs) == ["conv1_1", "conv1_2", "conv2_1"]
+    assert extractor.layers == ("conv1_2", "relu2_1")
+
+
+def test_random_weights_are_seeded_and_leave_the_global_seed_alone(noise):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, second = (FeatureExtractor("compact", TAPS, weights=None)(noise) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in TAPS)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_gradients_reach_the_image_and_not_the_weights(noise):
+    extractor = FeatureExtractor("compact", ("relu2_1",), weights=None)
+    noise.requires_grad_()
+    extractor(noise)["relu2_1"].sum().backward()
+    assert noise.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in extractor.parameters())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 37), (2, 3), (17, 5)])
+def test_tiny_pictures_pass(size):
+    features = FeatureExtractor("vgg19", ("relu3_4",), weights=None)(torch.rand(2, 3, *size))["relu3_4"]
+    assert features.shape[:2] == (2, 256) and torch.isfinite(features).all()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"backbone": "vgg11"},
+        {"pooling": "mean"},
+        {"preprocessing": "caffe"},
+        {"layers": ("relu9_1",)},
+        {"layers": ("relu1_1", "relu3_9")},
+        {"layers": ()},
+        {"layers": "relu1_1"},
+    ],
+    ids=str,
+)
+def test_wrong_arguments(arguments):
+    with pytest.raises(ValueError, match=str(next(iter(arguments.values()))) if "pooling" in arguments else None):
+        FeatureExtractor(**{"backbone": "compact", "layers": ("relu1_1",), "weights": None, **arguments})
+
+
+# ── weights that stop early: the Oxford teacher ─────────────────────────────────────────────────────
+
+
+def test_teacher_equals_plain_convolutions(teacher, noise):
+    state = load_file(teacher)
+    x = noise * 255 - torch.tensor([123.68, 116.779, 103.939]).view(3, 1, 1)
+    expected = {}
+    for i, name in enumerate(layer_names("vgg19")[:18]):
+        if name.startswith("conv"):
+            x = F.conv2d(x, state[f"features.{i}.weight"], state[f"features.{i}.bias"], padding=1)
+        else:
+            x = F.relu(x) if name.startswith("relu") else F.avg_pool2d(x, 2)
+        expected[name] = x
+    for backbone, preprocessing in (("vgg19", "oxford"), ("compact", "oxford"), ("vgg19", None)):  # None: the file says
+        features = FeatureExtractor(backbone, TAPS, weights=teacher, preprocessing=preprocessing)(noise)
+        for name in TAPS:
+            torch.testing.assert_close(features[name], expected[name], rtol=1e-4, atol=1e-3)
+
+
+def test_layer_beyond_the_weights(teacher):
+    with pytest.raises(WeightsError, match=r"lack relu4_1.*conv1_1.*relu3_4"):
+        FeatureExtractor("vgg19", ("relu1_1", "relu4_1"), weights=teacher, preprocessing="oxford")
+
+
+def test_unknown_preprocessing_in_the_file(tmp_path):
+    state = {"features.0.weight": torch.ones(4, 3, 3, 3)}
+    save_file(state, tmp_path / "w.safetensors", {"preprocessing": "caffe"})
+    with pytest.raises(WeightsError, match=r"w\.safetensors.*caffe.*preprocessing="):
+        FeatureExtractor("vgg19", ("relu1_1",), weights=tmp_path / "w.safetensors")
+    extractor = FeatureExtractor("vgg19", ("relu1_1",), weights=tmp_path / "w.safetensors", preprocessing="oxford")
+    assert extractor.scaling == PREPROCESSING["oxford"]
+
+
+# ── the bundled critic, and which backbone is taken ─────────────────────────────────────────────────
+
+
+def test_bundled_critic(noise, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    extractor = FeatureExtractor(layers=TAPS)
+    assert extractor.backbone == "compact"
+    features = extractor(noise)
+    assert list(features) == list(TAPS)
+    assert all(torch.isfinite(f).all() and f.std() > 0 for f in features.values())
+    path = BUNDLED / "compact.safetensors"
+    assert path.stat().st_size <= 1_000_000
+    assert {"mean", "std", "settings", "steps"} <= read_weights(path)[1].keys()
+    with pytest.raises(WeightsError, match=r"relu4_1.*relu3_4"):
+        FeatureExtractor("compact", ("relu4_1",))
+
+
+def test_scaling_comes_from_the_file(noise):
+    state, metadata = read_weights(BUNDLED / "compact.safetensors")
+    mean, std = (torch.tensor([float(v) for v in metadata[key].split(",")]).view(3, 1, 1) for key in ("mean", "std"))
+    x = F.conv2d((noise - mean) / std, state["features.0.weight"].float(), state["features.0.bias"].float(), padding=1)
+    expected = F.conv2d(F.relu(x), state["heads.relu1_1.weight"].float())
+    torch.testing.assert_close(FeatureExtractor("compact", ("relu1_1",))(noise)["relu1_1"], expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty torch hub cache, and no network."""
+
+    def refuse(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "urlopen", refuse)
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path / "hub"))
+    checkpoints = tmp_path / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    yield checkpoints
+    torch.hub.set_dir(before)
+
+
+def test_downloaded_weights_are_used_offline(hub, noise, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert default_backbone() == "compact"
+    state = {"features.0.weight": torch.randn(64, 3, 3, 3), "features.0.bias": torch.zeros(64)}
+    torch.save(state, hub / "vgg19-dcbb9e9d.pth")
+    assert default_backbone() == "vgg19"
+    features = FeatureExtractor("vgg19", ("relu1_1",))(noise)["relu1_1"]
+    expected = F.relu(F.conv2d((noise - MEAN) / STD, state["features.0.weight"], padding=1))
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "vgg19"])
+def test_no_network(hub, backbone):
+    with pytest.raises(WeightsError, match=f"{backbone} cannot be .*compact"):
+        FeatureExtractor(backbone, ("relu1_1",))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04"])
+def test_broken_download(hub, content):
+    (hub / "vgg19-dcbb9e9d.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"vgg19.*compact"):
+        FeatureExtractor("vgg19", ("relu1_1",))
+
+
+# ── files that are not weights ──────────────────────────────────────────────────────────────────────
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing, 2))])
+def test_code_in_weights_is_not_run(tmp_path, write):
+    path = tmp_path / "evil.pth"
+    write({"features.0.weight": Evil(tmp_path / "pwned")}, path)
+    with pytest.raises(WeightsError, match="refused"):
+        read_weights(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["missing.pth", "missing.safetensors", "folder.pth"])
+def test_no_such_file(tmp_path, name):
+    (tmp_path / "folder.pth").mkdir()
+    with pytest.raises(WeightsError, match=f"{name}: no such weights file"):
+        FeatureExtractor("vgg19", weights=tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pt", ".safetensors"])
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "noise"])
+def test_damaged_files(tmp_path, ending, damage):
+    path = tmp_path / f"w{ending}"
+    state = {"features.0.weight": torch.randn(64, 3, 3, 3)}
+    save_file(state, path) if ending == ".safetensors" else torch.save(state, path)
+    whole = path.read_bytes()
+    noise = bytes(torch.randint(256, (999,), generator=torch.Generator().manual_seed(2)).tolist())
+    path.write_bytes({"empty": b"", "text": b"see the README\n", "half": whole[: len(whole) // 2], "noise": noise}[damage])
+    with pytest.raises(WeightsError, match=f"w{ending}: "):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("thing", [torch.ones(3), [torch.ones(3)], {"epoch": 3}, {"model": {"w": torch.ones(3)}}])
+def test_not_a_state_dict(tmp_path, thing):
+    torch.save(thing, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="not a state dict"):
+        read_weights(tmp_path / "w.pth")
+
+
+def tampered(**changes):
+    state = FeatureExtractor("compact", ("relu1_2",), weights=None).state()
+    return {key: t for key, t in (state | changes).items() if t is not None}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"features.0.weight": torch.full((8, 3, 3, 3), torch.nan)},
+        {"features.0.bias": torch.full((8,), torch.inf)},
+        {"features.0.weight": torch.ones(8)},
+        {"features.0.weight": torch.ones(8, 4, 3, 3)},
+        {"features.0.bias": torch.ones(5)},
+        {"features.2.weight": torch.ones(8, 9, 3, 3)},
+        {"features.0.weight": None},
+    ],
+    ids=["nan", "infinite bias", "no convolution", "four colours", "short bias", "does not chain", "first missing"],
+)
+def test_weights_that_do_not_fit(tmp_path, changes):
+    save_file(tampered(**changes), tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError):
+        FeatureExtractor("vgg19", ("relu1_2",), weights=tmp_path / "w.safetensors")
+
+
+def test_state_can_be_loaded_again(tmp_path, noise):
+    extractor = FeatureExtractor("compact", TAPS, weights=None)
+    save_file(extractor.state(), tmp_path / "w.safetensors")
+    again = FeatureExtractor("compact", TAPS, weights=tmp_path / "w.safetensors")
+    for a, b in zip(extractor(noise).values(), again(noise).values(), strict=True):
+        torch.testing.assert_close(a, b)
