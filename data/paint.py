@@ -257,6 +257,7 @@ def window(rng, x, y):
     parts = np.where(ring < 2, "sun", "sky").astype("U5")
 
     def put(inside, part, numbers):
+        """Set one shape of numbered panes in front of all that is there."""
         cells[inside] = (numbers + 10_000 * (cells.max() // 10_000 + 1))[inside]
         parts[inside] = part
 
@@ -403,7 +404,8 @@ def lay_puffs(plates, x, y):
         shade = np.clip((dx + 1.4 * dy + 0.9 * radius) / (2.4 * radius), 0, 1)
         inks = ((shade,), (0, shade * 0.85, 0.15), (0, shade**2, 0.25 + shade))[index % 3]
         plates.lay(radius - np.hypot(dx, dy), 4.4, *inks, coarse=index % 2 == 1)
-        curl = np.minimum(np.minimum(-dy, dx + 0.4 * radius) - 0.2 * radius, 2.4 - np.abs(np.hypot(dx, dy) - 0.72 * radius))
+        arc = 2.4 - np.abs(np.hypot(dx, dy) - 0.72 * radius)
+        curl = np.minimum(arc, np.minimum(-dy, dx + 0.4 * radius) - 0.2 * radius)
         plates.key = np.maximum(plates.key, smoothstep(-0.4, 0.4, curl))
 
 
@@ -454,8 +456,8 @@ WAVES = (  # x and y of the foot, height, direction, from the farthest to the ne
     (175, 500, 330, 1), (655, 520, 175, -1), (430, 540, 120, 1), (30, 570, 150, 1), (560, 590, 150, -1),
     (300, 600, 135, 1), (740, 600, 120, -1),
 )  # fmt: skip
-MIST = ((70, 380, 800), (96, 430, 640), (150, 470, 800), (176, 560, 760), (215, 330, 520), (40, 90, 330), (250, 610, 800),
-        (66, -60, 150))  # fmt: skip
+MIST = ((70, 380, 800), (96, 430, 640), (150, 470, 800), (176, 560, 760), (215, 330, 520), (40, 90, 330),
+        (250, 610, 800), (66, -60, 150), (108, 30, 170), (186, -60, 70))  # fmt: skip
 
 
 class Blocks:
@@ -661,7 +663,7 @@ def hatch(rng, scene, sheet, count, turn, floor, gap):
         if length >= 12:
             stamp((taken,), (path[:, None] + room[:, None] * spread)[: length - 3], (ones[: length - 3],), True)
             line = path[:length] + np.cumsum(rng.normal(0, 0.09, (length, 2)), axis=0)
-            pressure = np.sin(np.linspace(0.15, np.pi - 0.1, length)) ** 0.5 * (0.4 + 0.95 * tone[:length])
+            pressure = np.sin(np.linspace(0.15, np.pi - 0.1, length)) ** 0.5 * (0.4 + 1.2 * tone[:length] ** 1.3)
             stamp((sheet,), line[:, None] + across(line, pressure)[:, None] * spread, (ones[:length],), True)
 
 
@@ -674,7 +676,7 @@ def ink(rng):
         add_hill(rng, scene, x, y, hill)
         for tree in trees:
             add_tree(rng, scene, x, y, *tree)
-    for count, turn, floor, gap in ((50000, 0, 0.05, 2.7), (26000, 0.8, 0.4, 2.8), (18000, -0.75, 0.6, 2.8)):
+    for count, turn, floor, gap in ((50000, 0, 0.05, 2.7), (26000, 0.8, 0.4, 2.8), (22000, -0.75, 0.56, 2.5)):
         hatch(rng, scene, sheet, count, turn, floor, gap)
     width = 0.3 + 0.35 * noise(rng, x.shape, 50, 2) + 0.55 * blur(scene.tone, 3)
     contour = 1 - smoothstep(-0.3, 0.3, edge_distance(scene.form) - width)
@@ -774,6 +776,7 @@ def landscape(rng, sheet):
     xs = np.linspace(-40, 680, 90)
 
     def strip(bottom, *hill):
+        """Outline what lies between a hill's brow and a level below it."""
         return band(np.stack([xs, -ridge(xs, 0, *hill)], axis=1), np.stack([xs, 0 * xs + bottom], axis=1))
 
     sheet.wash(strip(700, -40, 0, 9, 0), ("ochre", "rose"), 0.3, 3, 9, 0)

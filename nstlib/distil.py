@@ -6,7 +6,6 @@ same command again and it goes on where it stopped.
 
 import json
 import math
-import os
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .features import FeatureExtractor, Preprocessing, layer_names
+from .files import write_aside
 from .images import PICTURES, open_image, to_tensor
 from .losses import gram
 
@@ -245,9 +245,8 @@ class Distiller:
     def save(self) -> None:
         """Write the checkpoint and the student, each aside and then renamed."""
         state = {"student": self.student.state(), "optimiser": self.optimiser.state_dict()}
-        aside = self.checkpoint.with_suffix(".part")
-        torch.save(state | {"count": self.count, "log": json.dumps(self.log)}, aside)
-        os.replace(aside, self.checkpoint)
+        with write_aside(self.checkpoint) as aside:
+            torch.save(state | {"count": self.count, "log": json.dumps(self.log)}, aside)
         export(self.student, self.config.output, {"steps": str(self.count), "settings": settings_json(self.config)})
 
     def _resume(self) -> None:
@@ -275,7 +274,8 @@ def metric_head(head: Tensor) -> Tensor:
     ReLU features are not negative, and their means are reconstructed with them.)
     """
     r = torch.linalg.qr(head.double()).R
-    return (r * r.diagonal().sign().unsqueeze(1)).float()
+    signs = torch.where(r.diagonal() < 0, -1.0, 1.0)  # sign() would wipe out the row of a dead channel
+    return (r * signs.unsqueeze(1)).float()
 
 
 def export(student: FeatureExtractor, path: Path, metadata: dict[str, str]) -> None:
@@ -285,10 +285,9 @@ def export(student: FeatureExtractor, path: Path, metadata: dict[str, str]) -> N
         key = f"heads.{name}.weight"
         state[key] = metric_head(state[key].flatten(1))[:, :, None, None]
     mean, std = (",".join(map(str, values)) for values in (student.scaling.mean, student.scaling.std))
-    aside = path.with_suffix(".part")
     tensors = {name: t.half().contiguous() for name, t in state.items()}
-    save_file(tensors, aside, {"architecture": "vgg19", "mean": mean, "std": std, **metadata})
-    os.replace(aside, path)
+    with write_aside(path) as aside:  # also mends the mode: safetensors makes files that only their owner can read
+        save_file(tensors, aside, {"architecture": "vgg19", "mean": mean, "std": std, **metadata})
 
 
 def distil(config: DistilConfig) -> Path:

@@ -130,7 +130,9 @@ class FeatureExtractor(nn.Module):
         self._build(state, layout, layers, scaling)
 
     @classmethod
-    def from_state(cls, state: dict[str, Tensor], layers: tuple[str, ...], scaling: Preprocessing) -> "FeatureExtractor":
+    def from_state(
+        cls, state: dict[str, Tensor], layers: tuple[str, ...], scaling: Preprocessing
+    ) -> "FeatureExtractor":
         """A VGG-19-shaped network from a state dict, average pooling, ready to be trained."""
         self = cls.__new__(cls)
         nn.Module.__init__(self)
@@ -174,7 +176,9 @@ class FeatureExtractor(nn.Module):
             return state, Preprocessing(tuple(mean), tuple(std))
         said = preprocessing or metadata.get("preprocessing", "torchvision").split(":")[0]
         if said not in PREPROCESSING:
-            raise WeightsError(f"{path}: asks for preprocessing {said!r}. Say preprocessing={' or '.join(PREPROCESSING)}.")
+            raise WeightsError(
+                f"{path}: asks for preprocessing {said!r}. Say preprocessing={' or '.join(PREPROCESSING)}."
+            )
         return state, PREPROCESSING[said]
 
     def _check(self, names: list[str], wanted: tuple[str, ...], state: dict[str, Tensor]) -> list[str]:
@@ -188,7 +192,9 @@ class FeatureExtractor(nn.Module):
         lacking = [name for name in wanted if name not in have]
         if lacking:
             error = WeightsError if set(lacking) <= set(names) else ValueError
-            raise error(f"the {self.backbone} weights lack {', '.join(lacking)}; the layers they have: {' '.join(have)}")
+            raise error(
+                f"the {self.backbone} weights lack {', '.join(lacking)}; the layers they have: {' '.join(have)}"
+            )
         return names[: max(names.index(name) for name in wanted) + 1]
 
     def forward(self, image: Tensor) -> "OrderedDict[str, Tensor]":

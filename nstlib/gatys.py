@@ -101,7 +101,7 @@ class GatysPainter:
         masks = [mask.to(self.device) for mask in masks] if masks is not None else None
         self.loss.set_styles([style.to(self.device) for style in styles], self.config.style_blend, masks)
         start = (content if image is None else image).to(self.device).clone()
-        self.image = start.contiguous(memory_format=torch.channels_last).requires_grad_()
+        self.image = start.contiguous().requires_grad_()  # L-BFGS flattens the gradient with view()
         self.count, self.notes, self.losses = 0, [], {}
         self._stuck, self._best, self._since_best = 0, math.inf, 0
         self._good = self.image.detach().clone()
@@ -114,14 +114,15 @@ class GatysPainter:
             ValueError: a setting that needs a new painter (the critic, its layers, the scales).
         """
         fixed = {"backbone", "weights", "pooling", "style_layers", "content_layers", "style_scales", "device"}
+        fixed |= {"preprocessing", "mask", "size", "style_scale"}
         if fixed & changes.keys():
             raise ValueError(f"{', '.join(sorted(fixed & changes.keys()))}: make a new GatysPainter to change this")
         config = replace(self.config, **changes)
         if "style_blend" in changes:
-            self.loss.set_blend(config.style_blend)
-        if {"optimiser", "step_size"} & changes.keys():
+            self.loss.set_blend(config.style_blend or (1.0,) * len(self.loss.styles))
+        if {"optimiser", "step_size"} & changes.keys() or self._stuck:
             self._make_optimiser(config.optimiser, config.step_size)
-        self.config, self._best = config, math.inf
+        self.config, self._best, self._stuck = config, math.inf, 0
         self.loss.configure(config)
 
     def step(self, n: int = 1) -> PaintState:
@@ -253,7 +254,7 @@ def _paint(photo, styles, masks, config, callback) -> Tensor:
     loss = PerceptualLoss(config).to(best_device(config.device))
     image = _start(photo, styles, config)
     sizes = pyramid(max(photo.shape[-2:]), config.smallest)
-    with tqdm(total=config.steps * len(sizes), desc="painting", mininterval=0.5) as bar:
+    with tqdm(total=config.steps * len(sizes), desc="painting", mininterval=0.5, delay=0.1) as bar:
         try:
             for size in sizes:
                 shape = fit(tuple(photo.shape[-2:]), size)

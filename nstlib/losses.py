@@ -52,7 +52,9 @@ class LossConfig:
         if weights is not None and (
             len(weights) != len(layers) or min(weights) < 0 or not 0 < sum(weights) < float("inf")
         ):
-            raise ValueError(f"style_layer_weights={weights}: must be {len(layers)} numbers ≥ 0, one for each of {layers}")
+            raise ValueError(
+                f"style_layer_weights={weights}: must be {len(layers)} numbers ≥ 0, one for each of {layers}"
+            )
 
     def layers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The content layers and the style layers."""

@@ -28,13 +28,13 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = PIXELS[:, :, 0]
 ALPHA = PIXELS[:, :, 1]
 ORIENTATION = 0x0112
-STORED = {  # how an upright array is stored under each EXIF orientation: (first row, first column) is shown at ...
+STORED = {  # how an upright array is stored: its first row and first column are shown at ...
     1: lambda a: a,  # top, left
     2: lambda a: a[:, ::-1],  # top, right
     3: lambda a: a[::-1, ::-1],  # bottom, right
     4: lambda a: a[::-1],  # bottom, left
     5: lambda a: a.swapaxes(0, 1),  # left, top
-    6: lambda a: a[:, ::-1].swapaxes(0, 1)[:, :],  # right, top
+    6: lambda a: a[:, ::-1].swapaxes(0, 1),  # right, top
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),  # right, bottom
     8: lambda a: a[::-1].swapaxes(0, 1),  # left, bottom
 }
@@ -336,11 +336,12 @@ def test_resize_clips_the_overshoot_of_bicubic():
 
 
 def test_resize_antialiases():
-    y, x = np.mgrid[0:128, 0:128]
+    """A fine checkerboard shrinks to grey; sampled at every fifth pixel it would stay black and white."""
+    y, x = np.mgrid[0:120, 0:120]
     board = ((x + y) % 2).astype(np.float32)
     inner = (..., slice(1, -1), slice(1, -1))
-    assert (resize(to_tensor(open_image(board)), 16)[inner] - 0.5).abs().max() < 0.01
-    assert (to_tensor(resize_pil(open_image(board), 16))[inner] - 0.5).abs().max() < 0.01
+    assert (resize(to_tensor(open_image(board)), 24)[inner] - 0.5).abs().max() < 0.02
+    assert (to_tensor(resize_pil(open_image(board), 24))[inner] - 0.5).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("size, long_side, expected", [((100, 50), 10, (10, 5)), ((3, 1000), 10, (1, 10))])
@@ -369,11 +370,12 @@ SETTINGS = {
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".JPEG", ".webp"])
 @pytest.mark.parametrize("settings", [SETTINGS, {}, {"path": Path("x")}])
-def test_settings_round_trip(noise, tmp_path, ending, settings):
-    path = save_image(noise, tmp_path / f"größe{ending}", settings)
+def test_settings_round_trip(photo_file, tmp_path, ending, settings):
+    photo = load_image(photo_file)
+    path = save_image(photo, tmp_path / f"größe{ending}", settings)
     assert settings_of(path) == ({"path": "x"} if "path" in settings else settings)
-    difference = (load_image(path) - noise).abs()
-    assert difference.max() <= 0.51 / 255 if ending == ".png" else difference.mean() < 0.15
+    difference = (load_image(path) - photo).abs()
+    assert difference.max() == 0 if ending == ".png" else difference.mean() < 0.03
 
 
 @pytest.mark.parametrize("description", ["a cat", "2021", '{"a": 1}', "nstlib", ""])
@@ -489,6 +491,6 @@ def test_hard_files_open(shared):
 def test_hard_files_look_as_they_should(shared):
     folder = shared / "data" / "content"
     assert open_image(folder / "hard_rgba_cutout.png").mode == "RGBA"
-    assert max(open_image(folder / "hard_panorama.jpg").size) == 20_000
-    with Image.open(folder / "hard_exif6.jpg") as stored:
-        assert open_image(folder / "hard_exif6.jpg").size == stored.size[::-1]
+    assert open_image(folder / "hard_exif6.jpg").size == (1800, 1200)
+    grey, colour = (load_image(folder / f"hard_16bit_{kind}.png") for kind in ("gray", "rgb"))
+    assert abs(grey.mean() - colour.mean()) < 0.05  # the same photograph

@@ -29,6 +29,11 @@ def rand(*shape, seed=0, dtype=torch.float32):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def critic():
     return FeatureExtractor("compact", tuple({*CONTENT, *STYLE}), weights=None)
@@ -89,9 +94,10 @@ def test_gram_of_half_precision_does_not_overflow():
     assert torch.equal(gram(features), torch.full((1, 2, 2), 200.0**2 / 2))
 
 
-def test_masked_gram_of_ones_is_gram():
+@pytest.mark.parametrize("grey", [1.0, 0.5])
+def test_masked_gram_of_an_even_mask_is_gram(grey):
     features = torch.randn(1, 5, 6, 8)
-    torch.testing.assert_close(masked_gram(features, torch.ones(1, 1, 24, 32)), gram(features))
+    torch.testing.assert_close(masked_gram(features, torch.full((1, 1, 24, 32), grey)), gram(features))
 
 
 def test_masked_gram_looks_only_under_its_mask():

@@ -1,0 +1,209 @@
+"""Measure the compact critic against its teacher on pictures neither was fitted to; writes data/critic/.
+
+    python tests/benchmarks/critic_quality.py --teacher vgg19.safetensors --pictures DIR [DIR ...]
+
+Four measurements, each a function below: errors of features and Gram matrices, agreement on which of two
+pictures has the lower style loss, the swap test (Gatys run on one critic, judged by the other), and the
+trade-off between width, error and time. Takes about 25 minutes on two cores.
+"""
+
+import json
+import random
+import statistics
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import tyro
+
+from nstlib import FeatureExtractor, GatysConfig, GatysPainter, PerceptualLoss, load_image, pyramid, resize
+from nstlib.distil import TAPS, Crops, feature_error, gram_error, prune, second_moments, student_of
+from nstlib.gatys import best_device
+from nstlib.images import PICTURES, fit
+from nstlib.plots import sheet
+
+CONTENTS = ("astronaut", "cat", "coffee", "rocket", "motorcycle")
+STYLES = ("swirl", "stained_glass", "woodblock", "watercolour")
+LAYERS = {"content_layers": ("relu3_2",), "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu3_4")}
+DATA = Path(__file__).parents[2] / "data" / "critic"
+
+
+@dataclass(frozen=True)
+class Settings:
+    teacher: Path  # VGG-19's first three blocks, Oxford preprocessing
+    pictures: tuple[Path, ...]  # folders of test pictures
+    photos: Path | None = None  # training photographs, for the trade-off curve
+    size: int = 256  # long side of the swap test's paintings
+    steps: int = 80  # at each of its sizes
+    output: Path = DATA  # folder of the results
+
+
+def critic(settings: Settings | None, layers=TAPS, path: Path | None = None) -> FeatureExtractor:
+    """The teacher, or without settings the compact critic."""
+    if settings:
+        return FeatureExtractor("vgg19", layers, weights=settings.teacher, preprocessing="oxford")
+    return FeatureExtractor("compact", layers, weights=path or "default")
+
+
+@torch.no_grad()
+def errors(settings: Settings) -> dict:
+    """Feature error 1 − R² and squared relative Gram error at each tap, mean over the test pictures.
+
+    The compact taps are R s; the least-squares map onto the teacher's channels is fitted on one half of
+    the pictures and judged on the other, for the shipped file holds R only and not Q.
+    """
+    files = sorted(f for folder in settings.pictures for f in folder.iterdir() if f.suffix in PICTURES)
+    pictures = [load_image(f, 384) for f in files if not f.name.startswith("hard_")]
+    teacher, compact = critic(settings), critic(None)
+    result = {"pictures": len(pictures), "feature": {}, "gram": {}}
+    cross = {name: [0, 0] for name in TAPS}
+    for picture in pictures[::2]:
+        wanted, found = teacher(picture), compact(picture)
+        for name in TAPS:
+            t, s = (f[name].flatten(2)[0].double() for f in (wanted, found))
+            cross[name] = [cross[name][0] + t @ s.T, cross[name][1] + s @ s.T]
+    maps = {name: torch.linalg.solve(ss, ts.T).T.float() for name, (ts, ss) in cross.items()}
+    # Q has orthonormal columns: the polar factor of the fitted map is the nearest such matrix
+    maps = {name: (lambda u, _, v: u @ v)(*torch.linalg.svd(m, full_matrices=False)) for name, m in maps.items()}
+    rows = []
+    for picture in pictures[1::2]:
+        wanted, found = teacher(picture), compact(picture)
+        lifted = {name: torch.einsum("ck,bkhw->bchw", maps[name], found[name]) for name in TAPS}
+        rows.append(
+            {n: (feature_error(lifted[n], wanted[n]).item(), gram_error(lifted[n], wanted[n]).item()) for n in TAPS}
+        )
+    for name in TAPS:
+        result["feature"][name] = round(statistics.mean(row[name][0] for row in rows), 4)
+        result["gram"][name] = round(statistics.mean(row[name][1] for row in rows), 5)
+    return result
+
+
+def paint(loss: PerceptualLoss, content: str, style: str, config: GatysConfig) -> dict:
+    """A painting coarse to fine; the pictures of the last size on the way, the last one being the result."""
+    photo, model = load_image(content, config.size), load_image(style)
+    image, snapshots = photo, []
+    for side in pyramid(max(photo.shape[-2:])):
+        shape = fit(tuple(photo.shape[-2:]), side)
+        painter = GatysPainter(
+            resize(photo, shape), [resize(model, side)], config, image=resize(image, shape), loss=loss
+        )
+        image = painter.step(config.steps // 8).image
+        snapshots = [image]
+        for _ in range(3):
+            image = painter.step((config.steps - config.steps // 8) // 3).image
+            snapshots.append(image)
+    return {"image": image, "snapshots": snapshots, "photo": photo, "style": resize(model, max(photo.shape[-2:]))}
+
+
+@torch.no_grad()
+def judge(loss: PerceptualLoss, config: GatysConfig, run: dict, image) -> dict[str, float]:
+    """What a critic says of a picture, at the usual weights."""
+    loss.configure(config)
+    loss.set_content(run["photo"])
+    loss.set_styles([run["style"]])
+    return {name: value.item() for name, value in loss(image).items()}
+
+
+def swap(settings: Settings) -> dict:
+    """Gatys on the compact critic and on the teacher, both judged by the teacher; and the rank agreement."""
+    config = GatysConfig(size=settings.size, device="cpu", backbone="compact", **LAYERS)
+    names = tuple(dict.fromkeys((*LAYERS["style_layers"], *LAYERS["content_layers"])))
+    losses = {
+        "teacher": PerceptualLoss(config, critic(settings, names)),
+        "compact": PerceptualLoss(config, critic(None, names)),
+    }
+    rng, rows, agreed, tiles = random.Random(0), [], [], []
+    for content in CONTENTS:
+        for style in STYLES:
+            runs = {
+                who: paint(loss, content, style, replace(config, steps=settings.steps)) for who, loss in losses.items()
+            }
+            light = replace(config, steps=settings.steps // 2, style_weight=20.0)
+            losses["compact"].configure(light)
+            pool = [
+                s for run in (*runs.values(), paint(losses["compact"], content, style, light)) for s in run["snapshots"]
+            ]
+            run = runs["teacher"]
+            verdicts = {who: [judge(loss, config, run, x)["style"] for x in pool] for who, loss in losses.items()}
+            for _ in range(10):
+                a, b = rng.sample(range(len(pool)), 2)
+                agreed.append(
+                    (verdicts["teacher"][a] < verdicts["teacher"][b])
+                    == (verdicts["compact"][a] < verdicts["compact"][b])
+                )
+            own, swapped = (judge(losses["teacher"], config, run, runs[who]["image"]) for who in ("teacher", "compact"))
+            start = judge(losses["teacher"], config, run, run["photo"])
+            rows.append({"content": content, "style": style, "start": start, "teacher": own, "compact": swapped})
+            print(json.dumps(rows[-1]), f"agree {sum(agreed)}/{len(agreed)}", flush=True)
+            if CONTENTS.index(content) % 4 == STYLES.index(style):
+                tiles.append((f"{content} × {style}", runs["teacher"]["image"], runs["compact"]["image"]))
+    pictures = [x for column in (1, 2) for x in [tile[column] for tile in tiles]]
+    titles = [f"{tile[0]}: {who}" for who in ("VGG-19", "compact") for tile in tiles]
+    sheet(pictures, titles, len(tiles), 230).save(settings.output / "swap.jpg", quality=88)
+    ratios = [row["compact"]["total"] / row["teacher"]["total"] for row in rows]
+    return {
+        "size": settings.size, "steps": settings.steps, "pairs": len(agreed), "agreed": sum(agreed),
+        "ratio_median": round(statistics.median(ratios), 3), "ratio_mean": round(statistics.mean(ratios), 3),
+        "ratio_max": round(max(ratios), 3), "rows": rows,
+    }  # fmt: skip
+
+
+def tradeoff(settings: Settings) -> list[dict]:
+    """Width against error and time, before any distillation: pruning alone, at several widths."""
+    teacher, rng = critic(settings), random.Random(0)
+    crops = Crops(settings.photos, 128, rng)
+    with torch.no_grad():
+        batches = [second_moments(teacher(crops.batch(8))) for _ in range(12)]
+        moments = {name: torch.stack([b[name] for b in batches]).mean(0) for name in TAPS}
+        unseen = torch.cat(
+            [load_image(f, 256)[..., :160, :160] for f in sorted(settings.pictures[-1].glob("*.png"))[:8]]
+        )
+        wanted = teacher(unseen)
+    full, rows = (64, 64, 128, 128, 256, 256, 256, 256), []
+    shipped = tuple(conv.weight.shape[0] for conv in critic(None).convs.values())
+    for label, widths in [(f"{w:.0%}", tuple(round(w * c) for c in full)) for w in (0.25, 0.375, 0.5, 0.75)] + [
+        ("shipped", shipped)
+    ]:
+        student = student_of(prune(teacher, moments, widths), teacher).requires_grad_(False)
+        with torch.no_grad():
+            found = student(unseen)
+        rows.append({
+            "width": label, "parameters": sum(c.weight.numel() + c.bias.numel() for c in student.convs.values()),
+            "error": round(statistics.mean(feature_error(found[n], wanted[n]).item() for n in TAPS), 4),
+            "seconds": step_seconds(student),
+        })  # fmt: skip
+        print(rows[-1], flush=True)
+    rows.append({"width": "teacher", "parameters": 2325568, "error": 0.0, "seconds": step_seconds(teacher)})
+    with torch.no_grad():
+        rows[-2]["distilled_error"] = None
+    return rows
+
+
+def step_seconds(extractor: FeatureExtractor) -> float:
+    """Median seconds of forward and backward through the convolutions at 512×384."""
+    image, times = torch.rand(1, 3, 384, 512, requires_grad=True), []
+    for _ in range(5):
+        start = time.perf_counter()
+        sum(f.square().mean() for f in extractor(image).values()).backward()
+        times.append(time.perf_counter() - start)
+    return round(statistics.median(times), 4)
+
+
+def main(settings: Settings) -> None:
+    """Run all that the settings allow and write `results.json` and the contact sheet."""
+    settings.output.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    path = settings.output / "results.json"
+    result = json.loads(path.read_text()) if path.exists() else {}
+    result |= {"device": str(best_device()), "threads": torch.get_num_threads(), "errors": errors(settings)}
+    print(json.dumps(result["errors"], indent=1), flush=True)
+    if settings.photos:
+        result["tradeoff"] = tradeoff(settings)
+    result["swap"] = swap(settings)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print({k: v for k, v in result["swap"].items() if k != "rows"})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))

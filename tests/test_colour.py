@@ -1,0 +1,123 @@
+"""Colours of another picture: each method keeps what it promises, on pictures where nothing is clipped."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nstlib import recolour
+from nstlib.colour import METHODS, RGB_TO_YIQ
+
+REAL = [method for method in METHODS if method != "none"]
+
+
+def picture(seed: int, low: float, high: float) -> Tensor:
+    """Random and with correlated channels, (1, 3, 20, 24), within [low, high]."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(1, 3, 20, 24, generator=generator)
+    mixed = torch.einsum("ij,bjhw->bihw", torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.0, 0.2, 0.8]]), noise)
+    return low + (high - low) * mixed
+
+
+IMAGE, REFERENCE = picture(1, 0.3, 0.6), picture(2, 0.45, 0.65)
+
+
+def yiq(image: Tensor) -> Tensor:
+    return torch.einsum("ij,bjhw->bihw", RGB_TO_YIQ, image)
+
+
+def moments(image: Tensor) -> tuple[Tensor, Tensor]:
+    flat = image[0].flatten(1).double()
+    return flat.mean(1), torch.cov(flat, correction=0)
+
+
+def unclipped(image: Tensor) -> bool:
+    return bool(((image > 0) & (image < 1)).all())
+
+
+def test_luminance_keeps_brightness_and_takes_chroma():
+    result = recolour(IMAGE, REFERENCE, "luminance")
+    assert unclipped(result)
+    assert torch.allclose(yiq(result)[:, 0], yiq(IMAGE)[:, 0], atol=1e-5)
+    assert torch.allclose(yiq(result)[:, 1:], yiq(REFERENCE)[:, 1:], atol=1e-5)
+
+
+def test_luminance_by_hand():
+    grey, red = torch.full((1, 3, 1, 1), 0.5), torch.tensor([0.4, 0.2, 0.2]).view(1, 3, 1, 1)
+    brightness = 0.299 * 0.4 + 0.701 * 0.2  # of red; the result is red made brighter by 0.5 − 0.2598
+    expected = red + (0.5 - brightness)
+    assert torch.allclose(recolour(grey, red, "luminance"), expected, atol=2e-3)  # the matrix has 3 decimals
+
+
+def test_mean_takes_mean_and_covariance():
+    result = recolour(IMAGE, REFERENCE, "mean")
+    assert unclipped(result)
+    for ours, theirs in zip(moments(result), moments(REFERENCE), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    assert not torch.allclose(moments(IMAGE)[1], moments(REFERENCE)[1], atol=1e-4)
+
+
+def test_mean_is_linear():
+    """Pixels that were equal stay equal, and the midpoint of two stays the midpoint."""
+    image = IMAGE.clone()
+    image[..., 0, 2] = (image[..., 0, 0] + image[..., 0, 1]) / 2
+    result = recolour(image, REFERENCE, "mean")
+    assert torch.allclose(result[..., 0, 2], (result[..., 0, 0] + result[..., 0, 1]) / 2, atol=1e-5)
+
+
+def test_histogram_takes_the_values():
+    result = recolour(IMAGE, REFERENCE, "histogram")
+    for channel in range(3):
+        ours, theirs = (x[0, channel].flatten().sort()[0] for x in (result, REFERENCE))
+        assert torch.allclose(ours, theirs, atol=2e-3)  # equal values are interpolated
+        order = IMAGE[0, channel].flatten().argsort()
+        assert result[0, channel].flatten()[order].diff().min() >= 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_own_colours_change_nothing(method):
+    assert torch.allclose(recolour(IMAGE, IMAGE, method), IMAGE, atol=1e-5)
+
+
+def test_none_is_the_image_itself():
+    assert torch.equal(recolour(IMAGE, REFERENCE, "none"), IMAGE)
+
+
+@pytest.mark.parametrize("method", ["mean", "histogram"])
+def test_sizes_may_differ(method):
+    result = recolour(IMAGE, REFERENCE[..., :7, :9], method)
+    assert result.shape == IMAGE.shape
+
+
+@pytest.mark.parametrize("method", REAL)
+@pytest.mark.parametrize("image, reference", [("flat", "full"), ("full", "flat"), ("flat", "flat"), ("full", "black")])
+def test_one_colour(method, image, reference):
+    full = picture(3, 0.0, 1.0)
+    pictures = {"full": full, "flat": torch.full_like(full, 0.3), "black": torch.zeros_like(full)}
+    result = recolour(pictures[image], pictures[reference], method)
+    assert torch.isfinite(result).all()
+    assert result.min() >= 0 and result.max() <= 1
+    if method == "mean":
+        clipping = 0.005 if reference == "black" else 1e-3  # the least spread, cut off below 0
+        assert (result.mean((0, 2, 3)) - pictures[reference].mean((0, 2, 3))).abs().max() < clipping
+
+
+@pytest.mark.parametrize("method", REAL)
+def test_result_is_clipped(method):
+    black_and_white = (torch.arange(480).view(1, 1, 20, 24) % 2).float().expand(1, 3, 20, 24)
+    saturated = picture(4, 0.0, 1.0).round()
+    result = recolour(black_and_white, saturated, method)
+    assert result.min() >= 0 and result.max() <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_gradient_and_no_change_of_the_input(method):
+    image, before = IMAGE.clone().requires_grad_(), IMAGE.clone()
+    result = recolour(image, REFERENCE, method)
+    assert not result.requires_grad
+    assert result.dtype == torch.float32
+    assert torch.equal(image, before)
+
+
+def test_unknown_method():
+    with pytest.raises(ValueError, match="'sepia': choose none, luminance, mean, histogram"):
+        recolour(IMAGE, REFERENCE, "sepia")

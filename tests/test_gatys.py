@@ -1,0 +1,425 @@
+"""The painter: sizes, progress, live changes, and everything that can go wrong on the way."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from PIL import Image
+
+from nstlib.errors import ImageError
+from nstlib.features import FeatureExtractor
+from nstlib.gatys import Film, GatysConfig, GatysPainter, best_device, pyramid, stylize
+from nstlib.images import save_image
+from nstlib.losses import LossConfig, PerceptualLoss
+
+QUICK = GatysConfig(backbone="compact", size=32, smallest=16, steps=3, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def tiny_critic(monkeypatch):
+    """Every critic here is a tiny random one; what tests draw besides is seeded too."""
+    torch.manual_seed(0)
+    content, style = QUICK.layers()
+    critic = FeatureExtractor("compact", tuple({*content, *style}), weights=None)
+    monkeypatch.setattr(LossConfig, "extractor", lambda self: critic)
+
+
+@pytest.fixture
+def content():
+    """A smooth picture (1, 3, 24, 32)."""
+    return torch.linspace(0, 1, 32).expand(1, 3, 24, 32).clone()
+
+
+@pytest.fixture
+def style():
+    """A picture of another shape (1, 3, 20, 16): a chequered one."""
+    y, x = torch.meshgrid(torch.arange(20), torch.arange(16), indexing="ij")
+    return ((x // 2 + y // 2) % 2 * torch.tensor([1.0, 0.6, 0.2]).view(3, 1, 1)).unsqueeze(0)
+
+
+@pytest.fixture
+def painter(content, style):
+    return lambda **changes: GatysPainter(content, [style], replace(QUICK, **changes))
+
+
+def spoil(monkeypatch, bad_calls, value=math.nan):
+    """Multiply the loss by `value` at the given calls (counted from 0)."""
+    forward, calls = PerceptualLoss.forward, iter(range(10**6))
+
+    def spoiled(self, image):
+        losses = forward(self, image)
+        return losses | {"total": losses["total"] * (value if next(calls) in bad_calls else 1)}
+
+    monkeypatch.setattr(PerceptualLoss, "forward", spoiled)
+
+
+def is_picture(image):
+    return bool(torch.isfinite(image).all() and image.min() >= 0 and image.max() <= 1)
+
+
+# ── sizes ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("long_side", "smallest", "sizes"),
+    [(512, 96, [96, 146, 222, 337, 512]), (96, 96, [96]), (50, 96, [50]), (97, 96, [96, 97]), (40, 16, [16, 25, 40])],
+)
+def test_pyramid(long_side, smallest, sizes):
+    assert pyramid(long_side, smallest) == sizes
+
+
+@pytest.mark.parametrize("long_side", [17, 100, 333, 512, 1023, 4000])
+def test_pyramid_ends_exactly_and_never_leaps(long_side):
+    sizes = pyramid(long_side, 16)
+    assert sizes[0] == 16 and sizes[-1] == long_side
+    assert all(a < b <= 1.6 * a + 1 for a, b in pairwise(sizes))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [
+        ((24, 32), 32, (24, 32)),
+        ((24, 32), 48, (36, 48)),  # larger than the content
+        ((31, 23), "full", (31, 23)),
+        ((50, 37), 33, (33, 24)),
+        ((4, 80), 40, (2, 40)),  # a panorama
+        ((1, 1), 16, (16, 16)),
+        ((200, 10), 16, (16, 1)),
+    ],
+)
+def test_output_has_the_size_asked_for(style, shape, size, expected):
+    painted = stylize(torch.rand(1, 3, *shape), style, replace(QUICK, size=size, steps=1))
+    assert painted.shape == (1, 3, *expected) and painted.dtype == torch.float32
+    assert is_picture(painted)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 90), (64, 64)])
+def test_style_of_any_shape(content, shape):
+    assert is_picture(stylize(content, torch.rand(1, 3, *shape), QUICK))
+
+
+@pytest.mark.parametrize(("scale", "sides"), [(1, [16, 25, 40]), (0.8, [16, 20, 32]), (2, [32, 50, 80])])
+def test_style_is_scaled_with_the_painting(content, style, monkeypatch, scale, sides):
+    set_styles, seen = PerceptualLoss.set_styles, []
+
+    def spy(self, images, *rest):
+        seen.append(max(images[0].shape))
+        set_styles(self, images, *rest)
+
+    monkeypatch.setattr(PerceptualLoss, "set_styles", spy)
+    stylize(content, style, replace(QUICK, size=40, steps=0, style_scale=scale))
+    assert seen == sides
+
+
+def test_inputs_are_not_changed(content, style):
+    before = content.clone(), style.clone()
+    stylize(content, style, QUICK)
+    GatysPainter(content, [style], QUICK).step(2)
+    assert torch.equal(content, before[0]) and torch.equal(style, before[1])
+
+
+def test_files_as_sources(photo_file, tmp_path, style):
+    save_image(style, tmp_path / "style.png")
+    assert stylize(photo_file, str(tmp_path / "style.png"), QUICK).shape == (1, 3, 24, 32)
+
+
+# ── painting ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_lowers_the_objective_tenfold(content, style):
+    noise = torch.rand(content.shape, generator=torch.Generator().manual_seed(0))
+    painter = GatysPainter(content, [style], replace(QUICK, content_weight=0.01, style_weight=1), image=noise)
+    before = painter.step().losses["total"]
+    assert painter.step(150).losses["total"] < before / 10
+
+
+def test_total_is_of_the_picture_before_the_step(painter, content):
+    state = painter().step()
+    assert state.step == 1 and state.losses["content"] == 0  # the start was the content
+    assert not torch.equal(state.image, content)
+
+
+def test_same_seed_same_bytes(content, style):
+    runs = [stylize(content, style, replace(QUICK, init="noise", seed=seed)) for seed in (1, 1, 2)]
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+
+def test_state_does_not_follow_the_painter(painter):
+    painting = painter()
+    state = painting.step()
+    before = state.image.clone()
+    painting.step()
+    assert torch.equal(state.image, before)
+
+
+def test_lbfgs_lowers_the_loss(painter):
+    painting = painter(optimiser="lbfgs")
+    before = painting.step().losses["total"]
+    state = painting.step(25)
+    assert state.step == 26 and state.losses["total"] < before / 2
+    assert painting.optimiser_name == "lbfgs" and not painting.notes
+
+
+def test_stalled_lbfgs_hands_over_to_adam(painter, monkeypatch):
+    painting = painter(optimiser="lbfgs")
+    monkeypatch.setattr(painting.optimiser, "step", lambda closure: closure())  # goes nowhere
+    painting.step(30)
+    assert painting.optimiser_name == "lbfgs"
+    state = painting.step(20)
+    assert painting.optimiser_name == "adam" and "stalled" in painting.notes[0] and len(painting.notes) == 1
+    assert painting.step(20).losses["total"] < state.losses["total"]
+
+
+def test_heavier_weights_are_no_stall(painter):
+    painting = painter(optimiser="lbfgs")
+    painting.step(10)
+    painting.configure(style_weight=1e5)
+    painting.step(30)
+    assert painting.optimiser_name == "lbfgs" and not painting.notes
+
+
+@pytest.mark.parametrize("init", ["content", "noise", "style", "file"])
+def test_start(content, style, tmp_path, init):
+    path = save_image(torch.full((1, 3, 9, 9), 0.6), tmp_path / "start.png")
+    painted = stylize(content, style, replace(QUICK, steps=0, smallest=32, init=path if init == "file" else init))
+    expected = {"content": content, "file": torch.full_like(content, 0.6)}.get(init)
+    if expected is not None:
+        torch.testing.assert_close(painted, expected, atol=1 / 254, rtol=0)
+    else:
+        assert (painted - content).abs().mean() > 0.2
+    assert painted.shape == content.shape
+
+
+@pytest.mark.parametrize("method", ["luminance", "mean", "histogram"])
+def test_colours_of_the_content_are_kept(style, method):
+    content = torch.rand(1, 3, 24, 32) * torch.tensor([0.2, 0.3, 1.0]).view(3, 1, 1)  # blue
+    settings = replace(QUICK, init="noise", steps=40, content_weight=0)
+    plain, kept = (stylize(content, style, replace(settings, preserve_colour=m)) for m in ("none", method))
+    assert is_picture(kept)
+    errors = [(p.mean((2, 3)) - content.mean((2, 3))).abs().mean() for p in (plain, kept)]
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_transparency_is_flattened_on_white(style):
+    glass = Image.new("RGBA", (32, 24), (0, 0, 0, 0))
+    assert torch.equal(stylize(glass, style, replace(QUICK, steps=0)), torch.ones(1, 3, 24, 32))
+
+
+# ── several styles and masks ────────────────────────────────────────────────────────────────────────
+
+
+def test_blend_of_one_style_is_that_style_alone(content, style):
+    other = torch.rand(1, 3, 20, 20)
+    both = stylize(content, [other, style], replace(QUICK, style_blend=(0, 1)))
+    torch.testing.assert_close(both, stylize(content, style, QUICK))
+    assert not torch.allclose(both, stylize(content, [other, style], QUICK), atol=1e-3)
+
+
+def test_masks_keep_styles_apart(content, tmp_path):
+    left = torch.zeros(1, 3, 24, 32)
+    left[..., :16] = 1
+    masks = tuple(save_image(mask, tmp_path / f"{i}.png") for i, mask in enumerate((left, 1 - left)))
+    red, blue = (torch.tensor(c).view(1, 3, 1, 1).expand(1, 3, 16, 16) for c in ((0.9, 0.1, 0.1), (0.1, 0.1, 0.9)))
+    settings = replace(QUICK, mask=masks, steps=80, content_weight=0, init="noise")
+    painted = stylize(content, [red, blue], settings)
+    redness = (painted[:, 0] - painted[:, 2]).mean(1)[0]  # (32,)
+    assert redness[:14].mean() > 0.1 and redness[18:].mean() < -0.1
+
+
+# ── changes while it paints ─────────────────────────────────────────────────────────────────────────
+
+
+def test_configure_changes_the_total_not_the_picture(painter):
+    painting = painter()
+    before = painting.step(2)
+    painting.configure(style_weight=7, content_weight=2, tv_weight=3)
+    assert torch.equal(painting.state().image, before.image)
+    losses = painting.step().losses
+    assert losses["total"] == pytest.approx(7 * losses["style"] + 2 * losses["content"] + 3 * losses["tv"], rel=1e-5)
+    assert painting.state().step == 3
+
+
+def test_configure_blend(content, style):
+    painter = GatysPainter(content, [style, content], QUICK)
+    painter.configure(style_blend=(0, 1))
+    assert painter.step().losses["style"] == pytest.approx(0, abs=1e-6)
+    painter.configure(style_blend=(1, 0))
+    assert painter.step().losses["style"] > 0.01
+    painter.configure(style_blend=None)
+    assert painter.loss.blend == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("name", ["adam", "lbfgs"])
+def test_configure_optimiser(painter, name):
+    painting = painter(optimiser="lbfgs" if name == "adam" else "adam")
+    painting.configure(optimiser=name, step_size=0.5)
+    assert (painting.optimiser_name, painting.step_size) == (name, 0.5)
+    assert painting.step(3).step == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": "vgg19"},
+        {"weights": "w.pth"},
+        {"preprocessing": "oxford"},
+        {"pooling": "max"},
+        {"mask": ("m.png",)},
+        {"style_layers": ("relu1_1",)},
+        {"content_layers": ("relu1_1",)},
+        {"style_scales": (1, 0.5)},
+        {"device": "cpu"},
+        {"style_weight": -1},
+        {"style_weight": math.nan},
+        {"style_blend": (1, 1)},
+        {"step_size": 0},
+        {"optimiser": "sgd"},
+    ],
+    ids=str,
+)
+def test_configure_refuses(painter, changes):
+    painting = painter()
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        painting.configure(**changes)
+    assert painting.config == QUICK and painting.step().step == 1
+
+
+# ── when things go wrong ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_one_bad_loss_is_survived(painter, monkeypatch, optimiser, value):
+    spoil(monkeypatch, {2} if optimiser == "adam" else set(range(30)), value)
+    painting = painter(optimiser=optimiser)
+    state = painting.step(12)
+    assert is_picture(state.image)
+    assert "not finite" in painting.notes[0]
+    assert painting.step_size < QUICK.step_size
+    if optimiser == "adam":
+        assert len(painting.notes) == 1 and painting.step_size == QUICK.step_size / 2
+        assert math.isfinite(state.losses["total"])
+
+
+def test_bad_step_brings_back_the_picture_before(painter, monkeypatch):
+    spoil(monkeypatch, {2})
+    painting = painter()
+    painting.step()
+    good = painting.state().image  # judged finite by the second call, then changed by its step
+    painting.step(2)
+    assert torch.equal(painting.state().image, good)
+
+
+def test_ever_bad_loss_stops(painter, content, monkeypatch):
+    spoil(monkeypatch, range(10**6))
+    painting = painter()
+    state = painting.step(50)
+    assert torch.equal(state.image, content) and state.step == 10
+    assert len(painting.notes) == 2 and "stopped" in painting.notes[1]
+    assert painting.step(5).step == 10
+
+
+def test_a_stopped_painter_goes_on_with_other_weights(painter, monkeypatch):
+    spoil(monkeypatch, range(10))
+    painting = painter()
+    before = painting.step(20)
+    painting.configure(style_weight=1)
+    after = painting.step(5)
+    assert after.step == before.step + 5 and not torch.equal(after.image, before.image)
+    assert painting.step_size == QUICK.step_size
+
+
+def test_stylize_survives_an_ever_bad_loss(content, style, monkeypatch):
+    spoil(monkeypatch, range(10**6))
+    painted = stylize(content, style, replace(QUICK, steps=12))
+    assert painted.shape == content.shape and is_picture(painted)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"style_weight": 1e12, "content_weight": 1e12, "tv_weight": 1e12},
+        {"style_weight": 1e38},
+        {"style_weight": 0, "content_weight": 0},
+        {"step_size": 1e3},
+        {"step_size": 1e30},
+        {"formula": "pytorch_examples", "style_weight": 1e21},
+        {"formula": "gatys2016", "style_weight": 1e-8},
+    ],
+    ids=str,
+)
+def test_extreme_settings_give_a_picture(content, style, optimiser, settings):
+    assert is_picture(stylize(content, style, replace(QUICK, optimiser=optimiser, steps=12, **settings)))
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
+@pytest.mark.parametrize("colour", [(0, 0, 0), (1, 1, 1), (0.5, 0.2, 0.8)])
+def test_flat_pictures_give_a_picture(content, style, optimiser, colour):
+    flat, settings = (
+        torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 24, 32).float(),
+        replace(QUICK, optimiser=optimiser),
+    )
+    for pair in ((flat, style), (content, flat), (flat, flat)):
+        assert is_picture(stylize(*pair, settings))
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_interrupt_keeps_the_picture_so_far(content, style, after):
+    seen = []
+
+    def callback(state):
+        seen.append(state)
+        if len(seen) == after:
+            raise KeyboardInterrupt
+
+    painted = stylize(content, style, QUICK, callback)
+    assert len(seen) == after and painted.shape == content.shape and is_picture(painted)
+    assert (painted - content).abs().mean() > 1e-3
+
+
+def test_callback_sees_every_step(content, style):
+    seen = []
+    painted = stylize(content, style, QUICK, seen.append)
+    assert [(max(s.image.shape), s.step) for s in seen] == [(z, n) for z in pyramid(32, 16) for n in (1, 2, 3)]
+    assert torch.equal(seen[-1].image, painted)
+    assert set(seen[0].losses) == {"content", "style", "tv", "total"}
+
+
+def test_film(content, style, tmp_path):
+    film = Film(every=2, size=20)
+    stylize(content, style, QUICK, film)
+    with Image.open(film.save(tmp_path / "film.gif")) as saved:
+        assert saved.size == (20, 15) and len(film.frames) == 5 and saved.n_frames > 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"size": value} for value in (15, 0, -4, 99.5, "big")),
+        *({"steps": value} for value in (-1, 1.5)),
+        {"smallest": 8},
+        *({name: value} for name in ("step_size", "style_scale") for value in (0, -1, math.nan, math.inf)),
+        {"optimiser": "sgd"},
+        {"preserve_colour": "hue"},
+    ],
+    ids=str,
+)
+def test_bad_settings(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        GatysConfig(**settings)
+
+
+def test_bad_arguments(content, style, photo_file):
+    with pytest.raises(ValueError, match="1 masks for 2 styles"):
+        stylize(content, [style, style], replace(QUICK, mask=(photo_file,)))
+    with pytest.raises(ValueError, match="style_blend"):
+        stylize(content, style, replace(QUICK, style_blend=(1, 1)))
+    with pytest.raises(ValueError, match="style"):
+        stylize(content, [], QUICK)
+    with pytest.raises(ImageError, match="nosuch"):
+        stylize(content, style, replace(QUICK, init="nosuch.png"))
+    with pytest.raises(ValueError, match="device='abacus'"):
+        best_device("abacus")

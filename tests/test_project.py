@@ -1,0 +1,158 @@
+"""The project around the library: one list of dependencies, nothing astray, notebooks as they should be."""
+
+import inspect
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import nstlib
+
+ROOT = Path(__file__).parents[1]
+TOP_LEVEL = set(
+    "notebooks nstlib tests data environment.yml pyproject.toml Makefile LICENSE README.md "
+    ".ci .github .gitignore .gitattributes".split()
+)
+CONDA_NAMES = {"pytorch": "torch", "playwright-python": "playwright"}  # conda-forge's name: PyPI's
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+SCRIPTS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[Path]:
+    """The files that git knows, relative to the root."""
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [Path(name) for name in listed.split("\0") if name and (ROOT / name).exists()]
+
+
+def requirements(text: str) -> dict[str, str]:
+    """Name and bound of each quoted requirement, such as `"torch>=2.4"`."""
+    return dict(re.fullmatch(r"([\w-]+)(.*)", quoted).groups() for quoted in re.findall(r'"([^"]+)"', text))
+
+
+def from_pyproject(name: str) -> dict[str, str]:
+    """One list of pyproject.toml, without tomllib, which Python 3.10 lacks."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (body,) = re.findall(rf"^{name} = \[(.*?)\]", text, re.MULTILINE | re.DOTALL)
+    return requirements(body)
+
+
+def from_conda(name: str) -> list[str]:
+    """One list of environment.yml, without its comments."""
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    (body,) = re.findall(rf"^{name}:\n((?:  .*\n)+)", text, re.MULTILINE)
+    return [line.split("#")[0].strip(" -") for line in body.splitlines() if line.strip().startswith("-")]
+
+
+def test_conda_and_pip_install_the_same():
+    conda = requirements("".join(f'"{line}"' for line in from_conda("dependencies")))
+    conda = {CONDA_NAMES.get(name, name): bound for name, bound in conda.items()}
+    (python,) = re.findall(r'^requires-python = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert (conda.pop("python"), conda.pop("pip")) == (python, "")
+    assert conda == from_pyproject("dependencies") | from_pyproject("lab") | from_pyproject("dev")
+
+
+def test_only_lower_bounds():
+    assert len(from_pyproject("dependencies")) > 5
+    for name, bound in from_pyproject("dependencies").items():
+        assert re.fullmatch(r">=[\d.]+", bound), f"{name}{bound}"
+
+
+def test_conda_channels():
+    assert from_conda("channels") == ["conda-forge", "nodefaults"]
+
+
+def test_nothing_astray_at_the_top(tracked):
+    assert {path.parts[0] for path in tracked} - TOP_LEVEL == set()
+
+
+def test_no_large_files(tracked):
+    sizes = {str(path): (ROOT / path).stat().st_size for path in tracked}
+    assert {name: size for name, size in sizes.items() if size > 1_000_000} == {}
+
+
+def test_no_development_data(tracked):
+    """The files beside the project are for its development only."""
+    assert [path for path in tracked if path.name.startswith(("hard_", "vgg19_oxford"))] == []
+    assert [path for path in tracked if path.parts[0] in ("shared", ".venv", "build")] == []
+
+
+@pytest.mark.parametrize("name", nstlib.__all__)
+def test_public_names_say_what_they_are(name):
+    thing = getattr(nstlib, name)
+    if isinstance(thing, dict):
+        return
+    said = inspect.getdoc(thing)
+    assert said and "." in said.split("\n\n")[0], "a sentence comes first"
+    assert not said.startswith(f"{name}("), "a dataclass's own signature is no description"
+
+
+def test_public_names_are_sorted_and_complete():
+    imported = {name for name, thing in vars(nstlib).items() if not (name.startswith("_") or inspect.ismodule(thing))}
+    assert set(nstlib.__all__) == imported
+
+
+def test_modules_say_what_they_are_for():
+    for path in (ROOT / "nstlib").glob("*.py"):
+        assert re.match(r'"""[A-Z].*[.:]', path.read_text(encoding="utf-8")), path.name
+
+
+def test_each_notebook_has_its_text():
+    assert [path.stem for path in NOTEBOOKS] == [path.stem for path in SCRIPTS]
+
+
+def cells(path: Path) -> list[tuple[str, str]]:
+    jupytext = pytest.importorskip("jupytext")
+    return [(cell.cell_type, cell.source.rstrip()) for cell in jupytext.read(path).cells]
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def code_cells(path: Path) -> list[dict]:
+    return [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+
+
+def outputs(path: Path) -> list[dict]:
+    return [output for cell in code_cells(path) for output in cell["outputs"]]
+
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+
+
+@each_notebook
+def test_notebook_and_text_agree(path):
+    assert cells(path) == cells(path.with_suffix(".py"))
+
+
+@each_notebook
+def test_notebook_is_small(path):
+    assert path.stat().st_size < 1_000_000
+
+
+@each_notebook
+def test_notebook_was_executed(path):
+    idle = [cell["source"] for cell in code_cells(path) if cell["source"] and not cell["execution_count"]]
+    assert idle == []
+    assert [output for output in outputs(path) if output["output_type"] == "error"] == []
+
+
+@each_notebook
+def test_notebook_shows_a_picture(path):
+    shown = [kind for output in outputs(path) for kind in output.get("data", {})]
+    assert any(kind.startswith("image/") for kind in shown) or any(
+        re.search(r"<img[^>]+src=[\"']data:image", "".join(output.get("data", {}).get("text/html", "")))
+        for output in outputs(path)
+    )
+
+
+@each_notebook
+def test_notebook_carries_no_state(path):
+    assert "widgets" not in read(path)["metadata"]
+    assert [cell["metadata"] for cell in read(path)["cells"] if "execution" in cell["metadata"]] == []
