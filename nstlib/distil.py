@@ -39,6 +39,7 @@ class DistilConfig:
     gram_weight: float = 0.5  # weight of the Gram error against the feature error
     save_every: int = 200  # steps between checkpoints
     seed: int = 0  # of crops, noise and styles
+    provenance: str = ""  # stored in the file: where teacher and photographs come from, and their licences
     bfloat16: bool = False  # compute in bfloat16: twice as fast where the processor has it
 
 
@@ -247,7 +248,13 @@ class Distiller:
         state = {"student": self.student.state(), "optimiser": self.optimiser.state_dict()}
         with write_aside(self.checkpoint) as aside:
             torch.save(state | {"count": self.count, "log": json.dumps(self.log)}, aside)
-        export(self.student, self.config.output, {"steps": str(self.count), "settings": settings_json(self.config)})
+        export(self.student, self.config.output, self._metadata())
+
+    def _metadata(self) -> dict[str, str]:
+        """What a reader of the file should know of its making, without folders of this machine."""
+        settings = {k: v for k, v in asdict(self.config).items() if k not in ("photos", "styles", "output", "provenance")}
+        settings["teacher"] = Path(self.config.teacher).name
+        return {"steps": str(self.count), "settings": json.dumps(settings), "provenance": self.config.provenance}
 
     def _resume(self) -> None:
         saved = torch.load(self.checkpoint, weights_only=True)
@@ -255,12 +262,6 @@ class Distiller:
         self.count, self.log = saved["count"], json.loads(saved["log"])
         self.rng.seed(f"{self.config.seed} {self.count}")
         torch.manual_seed(self.config.seed + self.count)
-
-
-def settings_json(config: DistilConfig) -> str:
-    """The settings without folders of this machine."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("photos", "styles", "output")}
-    return json.dumps(settings | {"teacher": Path(config.teacher).name})
 
 
 # ── the teacher's metric in the student's few channels ──────────────────────────────────────────────

@@ -1,0 +1,159 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Start here
+#
+# **You will learn** what neural style transfer does, and paint your first picture with it.
+#
+# Time: about 1 minute on two CPU cores, seconds on a GPU · nothing is downloaded
+#
+# Next: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb)
+
+# %%
+# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+import os
+import sys
+
+if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    # %pip install -q nstlib.zip
+    print("nstlib is installed")
+
+# %% [markdown]
+# ## A photograph, a painting, and a critic
+#
+# Take a photograph. Take a painting. *Neural style transfer* looks for a third picture that shows what the
+# photograph shows, painted the way the painting is painted.
+#
+# Nobody tells the computer what a brush stroke is. A neural network that was once trained to recognise things
+# in photographs acts as a **critic**: it looks at a picture and reports what it notices, from edges and colours
+# up to textures and parts of things. We then change the picture until the critic notices the same *things* as in
+# the photograph and the same *textures* as in the painting. That is the whole idea (Gatys, Ecker & Bethge, 2016).
+#
+# This series ships its own critic, smaller than most of the photographs on your phone, so all of it runs right here.
+
+# %%
+import torch
+
+import nstlib as nst
+from nstlib.plots import show
+
+gpu = torch.cuda.is_available()
+config = nst.GatysConfig(size=512 if gpu else 384, steps=200 if gpu else 80)
+
+# %%
+photograph = nst.load_image("cat", size=384)
+painting = nst.load_image("stained_glass", size=384)
+show([photograph, painting], ["the photograph", "the painting"])
+
+# %% [markdown]
+# One line paints. The bar shows two numbers that we will meet again and again: how far the picture is from the
+# *content* of the photograph, and how far from the *style* of the painting.
+
+# %%
+film = nst.Film(every=40)
+painted = nst.stylize("cat", "stained_glass", config, film)
+
+# %%
+show(painted, height=420)
+
+# %% [markdown]
+# It did not appear all at once. The painter begins with a tiny picture, where a stroke covers half a face, and
+# then works on larger and larger ones, as an artist goes from a sketch to detail.
+
+# %%
+show(film.frames, columns=5, height=130)
+
+# %% [markdown]
+# ## Your turn
+#
+# Change the two names in the next cell and run it again. A name can be the path of a picture of yours, too:
+# `"holiday.jpg"`. The photographs come with scikit-image; the paintings are our own.
+
+# %%
+names = nst.sample_names()
+print("photographs:", *names["photographs"])
+print("paintings:  ", *names["paintings"])
+print("downloaded on first use:", *names["masterpieces"])
+
+# %%
+mine = nst.stylize("coffee", "watercolour", config)
+nst.save_image(mine, "my_first_painting.png", settings={"content": "coffee", "style": "watercolour"})
+show(mine, height=420)
+
+# %% [markdown]
+# The picture is saved beside this notebook, and it remembers how it was made:
+
+# %%
+nst.settings_of("my_first_painting.png")
+
+# %% [markdown]
+# ## The series
+#
+# | | | |
+# |---|---|---|
+# | 01 | [Pictures as tensors](01_pictures_as_tensors.ipynb) | what a picture is to a network, and why comparing pixels fails |
+# | 02 | [What the critic sees](02_what_the_critic_sees.ipynb) | feature maps, and photographs rebuilt from them |
+# | 03 | [Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) | textures from pure noise |
+# | 04 | [Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) | the loop you have just run, line by line |
+# | 10 | [The compact critic](10_the_compact_critic.ipynb) | how VGG-19's judgement was packed into less than a megabyte |
+#
+# The same from a terminal:
+#
+# ```
+# nst stylize cat --style stained_glass
+# nst stylize holiday.jpg --style swirl woodblock --size full --preserve-colour luminance --output out.png
+# ```
+#
+# ## Exercises
+#
+# **1.** Paint the cat with *half* stained glass and *half* woodblock print.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# show(nst.stylize("cat", ["stained_glass", "woodblock"], config))
+# ```
+# </details>
+#
+# **2.** Paint the astronaut as a woodblock print, but keep the photograph's colours.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# from dataclasses import replace
+#
+# show(nst.stylize("astronaut", "woodblock", replace(config, preserve_colour="luminance")))
+# ```
+# </details>
+#
+# **3.** How timid can the style be? Lower `style_weight` from 100 to 3, then to 0.3.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# from dataclasses import replace
+#
+# weights = [100, 3, 0.3]
+# show([nst.stylize("cat", "swirl", replace(config, size=256, style_weight=w)) for w in weights], [str(w) for w in weights])
+# ```
+# </details>
+#
+# ## Reference
+#
+# L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016.
+#
+# Next: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb)

@@ -1,0 +1,176 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 02 · What the critic sees
+#
+# **You will learn** what a convolutional network reports about a picture, layer by layer; how to measure whether two
+# pictures show the same thing; and what is left of a photograph when it is rebuilt from a layer's report alone.
+#
+# Time: about 1 minute on two CPU cores
+#
+# Previous: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb) · Next: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb)
+
+# %%
+# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+import os
+import sys
+
+if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    # %pip install -q nstlib.zip
+    print("nstlib is installed")
+
+# %%
+import torch
+from torch import Tensor
+
+import nstlib as nst
+from nstlib.plots import curves, feature_maps, show
+
+gpu = torch.cuda.is_available()
+size, steps = (320, 400) if gpu else (192, 150)
+cat = nst.load_image("cat", size=384)
+
+# %% [markdown]
+# ## A network as a critic
+#
+# VGG-19 (Simonyan & Zisserman, 2014) learned to name a thousand kinds of things in photographs. It is a pile of 3×3
+# **convolutions**: small filters that slide over the picture and answer strongly wherever their pattern occurs. After each
+# comes a **ReLU**, which sets negative answers to zero, and now and then **pooling**, which halves the picture. So deeper
+# layers look at larger and larger patches, in terms of what the layers before have found.
+#
+# The layers have names: `relu3_1` is the ReLU after the first convolution of the third block. We never use the network's
+# final answer, only these intermediate reports, its *features* `(B, C, H, W)`: C filters' answers at H × W places.
+#
+# Our critic is a slimmed-down copy of VGG-19's first three blocks ([notebook 10](10_the_compact_critic.ipynb) tells how it
+# was made). With internet, `FeatureExtractor("vgg19", …)` is the original.
+
+# %%
+layers = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
+critic = nst.FeatureExtractor("compact", layers)
+with torch.no_grad():
+    features = critic(cat)
+for name, f in features.items():
+    print(f"{name}  {f.shape[1]:4} channels of {f.shape[2]} × {f.shape[3]}")
+
+# %% [markdown]
+# Here are the six liveliest channels of each layer. The first layer finds edges and colours. Further down the places
+# become coarser and the reports stranger: whiskers, fur of one direction, something round with something dark in it.
+
+# %%
+maps = [m for f in features.values() for m in feature_maps(f, 6)]
+titles = [name if i == 0 else "" for name in layers for i in range(6)]
+show(maps, titles, columns=6, height=105)
+
+# %% [markdown]
+# ## Does it show the same thing?
+#
+# The **content** of a picture $x$ is what the critic reports at some layer $l$. With $F^l$ for its features there and
+# $P^l$ for the photograph's, Gatys et al. (2016, equation 1) compare
+#
+# $$\mathcal L_\text{content}=\tfrac12\sum_{ij}\left(F^l_{ij}-P^l_{ij}\right)^2$$
+#
+# That number depends on the size of the picture and on the network. We divide by $\lVert P\rVert^2$ instead, so that 0 means
+# the same and around 1 means unrelated, at any size and with any network:
+
+# %%
+def content_loss(features: Tensor, target: Tensor) -> Tensor:
+    """‖F − P‖² / ‖P‖² of features (B, C, H, W), mean over the batch."""
+    difference = (features - target).square().sum((1, 2, 3))
+    return (difference / target.square().sum((1, 2, 3))).mean()
+
+
+# %% [markdown]
+# Remember the four versions of the cat from the last notebook, where the pixel distance could not tell a harmless shift from
+# noise? Deep layers forgive the shift sooner than the pixels do, and they are merciless about noise and blur.
+
+# %%
+torch.manual_seed(0)
+versions = {
+    "shifted": cat.roll(6, dims=-1),
+    "blurred": torch.nn.functional.avg_pool2d(cat, 9, stride=1, padding=4, count_include_pad=False),
+    "noisy": (cat + 0.15 * torch.randn_like(cat)).clamp(0, 1),
+    "darker": cat * 0.85,
+}
+print(f"{'':10}{'pixels':>9}", *[f"{name:>9}" for name in layers])
+for label, version in versions.items():
+    with torch.no_grad():
+        losses = [content_loss(version, cat)] + [content_loss(critic(version)[n], features[n]) for n in layers]
+    print(f"{label:10}", *[f"{loss:9.3f}" for loss in losses])
+
+# %% [markdown]
+# Look down the columns: the ratio of *shifted* to *noisy* falls from one layer to the next. Deep features are about what
+# is there, and less about exactly where.
+#
+# ## Rebuilding a photograph from what the critic saw
+#
+# What does a layer know? Start from noise, and change the *pixels* until the critic's report at that layer is the
+# photograph's. `GatysPainter` does this: with the style weight at 0 only the content counts. Whatever the layer has
+# forgotten, the result is free to get wrong.
+
+# %%
+small = nst.load_image("cat", size=size)
+noise = torch.rand(small.shape, generator=torch.Generator().manual_seed(0))
+rebuilt, histories = [], {}
+for layer in ("relu1_1", "relu2_2", "relu3_2", "relu3_4"):
+    config = nst.GatysConfig(backbone="compact", content_layers=(layer,), style_weight=0, tv_weight=0.02, step_size=0.05)
+    painter = nst.GatysPainter(small, [small], config, image=noise)
+    histories[layer] = [painter.step().losses["content"] for _ in range(steps)]
+    rebuilt.append(painter.state().image)
+show([noise, *rebuilt], ["start", *histories], columns=5, height=150)
+
+# %%
+curves(histories, "content loss")
+
+# %% [markdown]
+# From the first block the photograph comes back almost pixel for pixel. Deeper down the edges stay where they were while
+# the exact colours drift and the fine texture becomes the critic's own idea of fur. This is what we want of content: the
+# cat is kept, and there is room for brush strokes.
+#
+# ## Exercises
+#
+# **1.** Which of the five sample photographs is closest to the cat at `relu3_4`? (All at 256 × 256 pixels.)
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# square = {n: nst.resize(nst.load_image(n), (256, 256)) for n in nst.sample_names()["photographs"]}
+# with torch.no_grad():
+#     deep = {n: critic(x)["relu3_4"] for n, x in square.items()}
+# print({n: round(content_loss(f, deep["cat"]).item(), 3) for n, f in deep.items()})
+# ```
+# </details>
+#
+# **2.** Rebuild the cat from `relu3_4` without total variation (`tv_weight=0`). What does the speckle tell you?
+#
+# <details><summary>Solution</summary>
+#
+# Pooling averages neighbours, so a fine checkerboard costs a deep layer nothing: only a prior about pictures, such as total
+# variation, can object.
+#
+# ```python
+# config = nst.GatysConfig(backbone="compact", content_layers=("relu3_4",), style_weight=0, step_size=0.05)
+# show(nst.GatysPainter(small, [small], config, image=noise).step(steps).image, height=300)
+# ```
+# </details>
+#
+# ## References
+#
+# - K. Simonyan, A. Zisserman: *Very Deep Convolutional Networks for Large-Scale Image Recognition*, 2014.
+# - L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using CNNs*, CVPR 2016, section 2.1, equation 1.
+# - A. Mahendran, A. Vedaldi: *Understanding Deep Image Representations by Inverting Them*, CVPR 2015.
+#
+# Previous: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb) · Next: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb)

@@ -1,0 +1,204 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 · Style is a Gram matrix
+#
+# **You will learn** how to describe a painting's style so that *where* things are no longer matters, how to compare two
+# styles, and how to grow endless new texture out of noise.
+#
+# Time: about 1½ minutes on two CPU cores
+#
+# Previous: [02 · What the critic sees](02_what_the_critic_sees.ipynb) · Next: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)
+
+# %%
+# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+import os
+import sys
+
+if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    # %pip install -q nstlib.zip
+    print("nstlib is installed")
+
+# %%
+import torch
+from torch import Tensor
+
+import nstlib as nst
+from nstlib.plots import heat_maps, show
+
+gpu = torch.cuda.is_available()
+size, steps = (384, 300) if gpu else (192, 100)
+layers = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
+critic = nst.FeatureExtractor("compact", layers)
+
+# %% [markdown]
+# ## Which features occur together?
+#
+# A brush stroke in *The Starry Night* is blue **and** curved **and** has a thin bright edge. Style is in these *ands*. So for
+# each pair of channels $i, j$ we ask: do they fire at the same places? Multiply them place by place and add up. With the
+# features flattened to a matrix $F$ of $C$ rows and $H\cdot W$ columns, that is one matrix product, the **Gram matrix**:
+#
+# $$G_{ij}=\frac1{C\,H\,W}\sum_{k}F_{ik}F_{jk}\qquad\text{or}\qquad G=\frac{FF^\top}{C\,H\,W}$$
+#
+# Gatys et al. (2016, equation 3) leave out the fraction; with it (Johnson et al. 2016, equation 3) pictures of different
+# sizes can be compared.
+
+# %%
+def gram(features: Tensor) -> Tensor:
+    """Gram matrices (B, C, C) of features (B, C, H, W)."""
+    flat = features.flatten(2)  # (B, C, H*W)
+    return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
+
+
+# %% [markdown]
+# By hand: two channels at three places, $F=\begin{pmatrix}1&2&0\\0&1&3\end{pmatrix}$. Then
+# $FF^\top=\begin{pmatrix}5&2\\2&10\end{pmatrix}$, divided by $2\cdot3$.
+
+# %%
+gram(torch.tensor([[[[1.0, 2, 0]], [[0.0, 1, 3]]]])) * 6
+
+# %% [markdown]
+# ## It does not know where
+#
+# Shuffle all the places and the sum stays the same. The Gram matrix has thrown away the composition and kept the
+# handwriting:
+
+# %%
+swirl = nst.load_image("swirl", size=384)
+with torch.no_grad():
+    features = critic(swirl)["relu2_1"]
+shuffled = features.flatten(2)[:, :, torch.randperm(features[0, 0].numel())].view_as(features)
+difference = (gram(shuffled) - gram(features)).norm() / gram(features).norm()
+print(f"relative difference after shuffling every place: {difference:.1e}")
+
+# %% [markdown]
+# ## A style's fingerprint
+#
+# Bright means that two channels go together. (The channels are sorted in the same way everywhere.) Each painting has its own
+# pattern, and so has a photograph.
+
+# %%
+pictures = {name: nst.load_image(name, size=384) for name in ("swirl", "woodblock", "halftone", "cat")}
+with torch.no_grad():
+    grams = {name: gram(critic(x)["relu2_1"])[0] for name, x in pictures.items()}
+order = grams["swirl"].diagonal().argsort(descending=True)[:32]
+show(list(pictures.values()), list(pictures), height=130)
+
+# %%
+heat_maps({name: g[order][:, order] for name, g in grams.items()})
+
+# %% [markdown]
+# ## How far apart are two styles?
+#
+# Gatys et al. (2016, equations 4 and 5) sum squared differences of Gram matrices over several layers. As with content we
+# divide by the target's norm, so that the same weight means the same everywhere:
+#
+# $$\mathcal L_\text{style}=\frac1{|L|}\sum_{l\in L}\frac{\lVert G^l-A^l\rVert_F^2}{\lVert A^l\rVert_F^2}$$
+
+# %%
+def style_loss(features: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
+    """Mean over the layers of ‖G − A‖² / ‖A‖²."""
+    grams = [(gram(features[name]), gram(target[name])) for name in target]
+    return sum((g - a).square().sum() / a.square().sum() for g, a in grams) / len(grams)
+
+
+# %% [markdown]
+# A test: cut each painting into a left and a right half. Does the critic know which halves belong together? Each row is a left
+# half, each column a right half; the smallest number of each row is marked.
+
+# %%
+names = nst.sample_names()["paintings"]
+with torch.no_grad():
+    whole = {n: nst.load_image(n, size=384) for n in names}
+    left = {n: critic(x[..., : x.shape[-1] // 2]) for n, x in whole.items()}
+    right = {n: critic(x[..., x.shape[-1] // 2 :]) for n, x in whole.items()}
+print(" " * 14, *[f"{n:>13}" for n in names])
+for a in names:
+    row = [style_loss(left[a], right[b]).item() for b in names]
+    print(f"{a:14}", *[f"{v:12.3f}{'*' if v == min(row) else ' '}" for v in row])
+
+# %% [markdown]
+# ## Texture out of nothing
+#
+# If the Gram matrices really hold the style, a picture with the same Gram matrices must look like the painting, though
+# nothing in it is where it was. Start from noise and let the optimiser work, with content weight 0. The deeper the layers
+# that take part, the larger the structures that come back.
+
+# %%
+painting = nst.load_image("stained_glass", size=size)
+noise = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(0))
+textures = []
+for depth in range(1, 5):
+    config = nst.GatysConfig(backbone="compact", style_layers=layers[:depth], content_weight=0, step_size=0.05)
+    painter = nst.GatysPainter(noise, [painting], config)
+    textures.append(painter.step(steps).image)
+titles = ["the painting", *["up to " + name for name in layers]]
+show([painting, *textures], titles, columns=5, height=170)
+
+# %% [markdown]
+# The first layer knows only colours and the finest grain. With `relu3_4` there are panes of glass and leads between them.
+#
+# Structures larger than the deepest layer can see at once do not come back. A deeper network helps; so does a simpler trick,
+# *scale*: begin with a tiny picture, in which a pane is only a few pixels wide, and enlarge it step by step. That is a
+# **pyramid**, and it makes up for all the depth that our small critic lacks.
+
+# %%
+grown = []
+for name in ("stained_glass", "swirl", "woodblock"):
+    config = nst.GatysConfig(
+        backbone="compact", size=size * 3 // 2, steps=steps // 2, smallest=48, content_weight=0, init="noise", step_size=0.05
+    )
+    grown.append(nst.stylize(torch.rand(1, 3, 256, 384), name, config))
+show(grown, ["stained_glass", "swirl", "woodblock"], height=190)
+
+# %% [markdown]
+# None of these three pictures existed before, and none of them shows anything. They are pure style.
+#
+# ## Exercises
+#
+# **1.** Mix two textures: what do the average Gram matrices of `swirl` and `woodblock` look like?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# config = nst.GatysConfig(backbone="compact", size=256, steps=50, smallest=48, content_weight=0, init="noise", step_size=0.05)
+# show(nst.stylize(torch.rand(1, 3, 192, 256), ["swirl", "woodblock"], config), height=300)
+# ```
+# </details>
+#
+# **2.** `style_scale` changes how large the painting is when its Gram matrices are taken. Grow `stained_glass` with
+# `style_scale=0.5`. Predict first: larger panes or smaller ones?
+#
+# <details><summary>Solution</summary>
+#
+# Smaller: the painting is shrunk, so its panes cover fewer pixels of the new picture.
+#
+# ```python
+# from dataclasses import replace
+#
+# half = replace(config, style_scale=0.5)
+# show(nst.stylize(torch.rand(1, 3, 256, 384), "stained_glass", half), height=300)
+# ```
+# </details>
+#
+# ## References
+#
+# - L. A. Gatys, A. S. Ecker, M. Bethge: *Texture Synthesis Using Convolutional Neural Networks*, NIPS 2015.
+# - L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using CNNs*, CVPR 2016, section 2.2, equations 3–5.
+# - J. Johnson, A. Alahi, L. Fei-Fei: *Perceptual Losses for Real-Time Style Transfer*, ECCV 2016, section 3.2, equation 3.
+#
+# Previous: [02 · What the critic sees](02_what_the_critic_sees.ipynb) · Next: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)

@@ -1,0 +1,235 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 · Gatys: painting by optimisation
+#
+# **You will learn** the loop that paints, written out once; what the pyramid, the weights and the start do to the picture;
+# and how Adam compares with the paper's L-BFGS.
+#
+# Time: about 2 minutes on two CPU cores
+#
+# Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
+
+# %%
+# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+import os
+import sys
+
+if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    # %pip install -q nstlib.zip
+    print("nstlib is installed")
+
+# %% [markdown]
+# All sizes and steps of this notebook are chosen here. With internet, change `backbone` to `"vgg19"`: that downloads the
+# original network (550 MB) once and takes about ten times as long on a CPU, or seconds on a GPU.
+
+# %%
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+import nstlib as nst
+from nstlib.plots import curves, show
+
+gpu = torch.cuda.is_available()
+backbone = "compact"  # or "vgg19"
+size, steps = (384, 300) if gpu else (224, 80)
+base = nst.GatysConfig(backbone=backbone, size=size, steps=steps)
+
+# %% [markdown]
+# ## The objective
+#
+# We know how to measure content (notebook 02) and style (notebook 03). A good painting $x$ is one that makes their weighted sum
+# small (Gatys et al. 2016, equation 7):
+#
+# $$\mathcal L(x)=\alpha\,\mathcal L_\text{content}(x)+\beta\,\mathcal L_\text{style}(x)+\gamma\,\mathrm{TV}(x)$$
+#
+# `PerceptualLoss` holds the critic, the targets and the weights $\alpha$, $\beta$, $\gamma$.
+
+# %%
+content = nst.load_image("astronaut", size=size)
+style = nst.load_image("swirl", size=size)
+loss = nst.PerceptualLoss(base)
+loss.set_content(content)
+loss.set_styles([style])
+with torch.no_grad():
+    for name, picture in (("photograph", content), ("painting", nst.resize(style, content.shape[-2:]))):
+        print(name, {key: round(value.item(), 4) for key, value in loss(picture).items()})
+
+# %% [markdown]
+# The photograph has content loss 0 and a large style loss. With the painting it is the other way round. We want both small.
+#
+# ## The loop
+#
+# Here is all of it. The *pixels* are the parameters; the network never changes. Each step asks in which direction every pixel
+# should move to please the critic, and moves it a little.
+
+# %%
+def paint(loss: nst.PerceptualLoss, start: Tensor, steps: int, step_size: float = 0.03):
+    """Minimise the loss over the pixels of a picture (1, 3, H, W); returns it and the losses on the way."""
+    image, history = start.clone().requires_grad_(), []
+    optimiser = torch.optim.Adam([image], lr=step_size, betas=(0.9, 0.99))
+    for _ in range(steps):
+        optimiser.zero_grad()
+        losses = loss(image)
+        losses["total"].backward()  # one gradient for every pixel
+        optimiser.step()
+        with torch.no_grad():
+            image.clamp_(0, 1)  # stay a picture
+        history.append({name: value.item() for name, value in losses.items()})
+    return image.detach(), history
+
+
+# %%
+painted, history = paint(loss, content, steps)
+show([content, painted], ["photograph", f"after {steps} steps"], height=320)
+
+# %%
+curves({name: [losses[name] for losses in history] for name in ("content", "style", "total")})
+
+# %% [markdown]
+# Content starts at 0 and must give way; style falls by orders of magnitude in the first steps.
+#
+# `nst.GatysPainter` is this loop as a *stepper*, with guards against everything that can go wrong. Each call of `step(n)` returns
+# where it is, and the weights may be changed between steps. The sliders and the command line drive the same stepper.
+
+# %%
+painter = nst.GatysPainter(content, [style], base, loss=loss)
+state = painter.step(steps)
+print("same picture as the loop above:", torch.allclose(state.image, painted, atol=1e-4))
+
+# %% [markdown]
+# ## The pyramid
+#
+# At one size the critic sees only details: it repaints the surface and leaves the shapes alone. `nst.stylize` begins with a
+# picture whose long side is 96 pixels, where the same critic sees large strokes, and enlarges the result step by step.
+
+# %%
+print("sizes:", nst.pyramid(512))
+coarse_to_fine = nst.stylize("astronaut", "swirl", base)
+show([painted, coarse_to_fine], ["one size", "pyramid"], height=320)
+
+# %% [markdown]
+# ## What the weights do
+#
+# Down: more style. Across: more total variation. Since our losses are scale-free, a weight found here means the same at
+# any size, and in training a fast network too.
+
+# %%
+tiny = replace(base, size=160, steps=steps // 2)
+grid, labels = [], []
+for style_weight in (1, 10, 100, 1000):
+    for tv_weight in (0, 3):
+        grid.append(nst.stylize("astronaut", "swirl", replace(tiny, style_weight=style_weight, tv_weight=tv_weight)))
+        labels.append(f"style {style_weight}, tv {tv_weight}")
+show(grid[::2] + grid[1::2], labels[::2] + labels[1::2], columns=4, height=170)
+
+# %% [markdown]
+# ## Where to start
+#
+# From the photograph the composition is there from the first step. From noise the painter is freer, and needs longer to find
+# the shapes again.
+
+# %%
+starts = ["content", "style", "noise"]
+show([nst.stylize("astronaut", "swirl", replace(base, init=i)) for i in starts], ["from " + i for i in starts], height=230)
+
+# %% [markdown]
+# ## Adam against L-BFGS
+#
+# The paper uses L-BFGS, which learns the curvature of the loss from past gradients and takes long, well-aimed steps. Adam scales
+# each pixel's step by its own recent gradients. L-BFGS looks at the picture more than once a step and keeps a history in memory; it
+# can also stall, and then `GatysPainter` says so and goes on with Adam.
+
+# %%
+histories = {}
+for name in ("adam", "lbfgs"):
+    painter = nst.GatysPainter(content, [style], replace(base, optimiser=name), loss=loss)
+    histories[name] = [painter.step(10).losses["total"] for _ in range(steps // 10)]
+curves(histories, "total loss", "tens of steps")
+
+# %% [markdown]
+# ## Keeping the colours
+#
+# `luminance` paints brightness only and keeps the photograph's colours. `mean` and `histogram` first dye the *painting* in the
+# photograph's colours.
+
+# %%
+methods = ["none", "luminance", "mean", "histogram"]
+dyed = [nst.stylize("coffee", "stained_glass", replace(base, preserve_colour=m)) for m in methods]
+show(dyed, methods, columns=2, height=220)
+
+# %% [markdown]
+# ## Two styles at once
+#
+# Gram matrices can be averaged, or each can be given a part of the picture by a soft mask.
+
+# %%
+across = torch.linspace(0, 1, 96).expand(1, 3, 64, 96)
+nst.save_image(across, "mask_right.png")
+nst.save_image(1 - across, "mask_left.png")
+blended = nst.stylize("rocket", ["swirl", "halftone"], replace(base, style_blend=(0.5, 0.5)))
+masked = nst.stylize("rocket", ["swirl", "halftone"], replace(base, mask=("mask_left.png", "mask_right.png")))
+show([blended, masked], ["half and half", "left and right"], height=230)
+
+# %% [markdown]
+# ## Deviations from the paper
+#
+# | Gatys et al. 2016 | here | why |
+# |---|---|---|
+# | VGG-19 up to conv5_1 | the compact critic, up to relu3_4 | runs anywhere; the pyramid makes up for depth |
+# | sums of squares | divided by the target's norm | one weight means the same everywhere |
+# | noise start | content start | keeps faces with fewer steps |
+# | L-BFGS | Adam | less memory, never stalls |
+# | – | total variation | keeps speckle away, if asked |
+#
+# `nst.PRESETS["gatys2016"]` has the paper's own formulas and weights.
+#
+# ## Exercises
+#
+# **1.** Change the weight while the painting runs: 40 steps with style weight 1000, then 40 with 1.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# painter = nst.GatysPainter(content, [style], replace(base, style_weight=1000), loss=loss)
+# wild = painter.step(40).image
+# painter.configure(style_weight=1)
+# show([wild, painter.step(40).image], ["wild", "tamed"])
+# ```
+# </details>
+#
+# **2.** Paint the cat at 448 pixels and save it together with its settings. Then read the settings back.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# from dataclasses import asdict
+#
+# config = replace(base, size=448)
+# nst.save_image(nst.stylize("cat", "ink", config), "cat_ink.png", settings=asdict(config))
+# print(nst.settings_of("cat_ink.png")["style_weight"])
+# ```
+# </details>
+#
+# ## Reference
+#
+# L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, section 2.3,
+# equation 7. Masks: L. A. Gatys et al.: *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017, section 4.
+#
+# Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
