@@ -121,6 +121,7 @@ show([swirl] + [nst.recolour(swirl, cat, m) for m in methods], ["swirl", *method
 #
 # It will later keep speckle out of our paintings.
 
+
 # %%
 def total_variation(image: Tensor) -> Tensor:
     """Mean absolute difference of neighbours, down plus across, of (B, C, H, W)."""

@@ -86,6 +86,7 @@ show(maps, titles, columns=6, height=105)
 # That number depends on the size of the picture and on the network. We divide by $\lVert P\rVert^2$ instead, so that 0 means
 # the same and around 1 means unrelated, at any size and with any network:
 
+
 # %%
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
     """‖F − P‖² / ‖P‖² of features (B, C, H, W), mean over the batch."""
@@ -126,7 +127,9 @@ small = nst.load_image("cat", size=size)
 noise = torch.rand(small.shape, generator=torch.Generator().manual_seed(0))
 rebuilt, histories = [], {}
 for layer in ("relu1_1", "relu2_2", "relu3_2", "relu3_4"):
-    config = nst.GatysConfig(backbone="compact", content_layers=(layer,), style_weight=0, tv_weight=0.02, step_size=0.05)
+    config = nst.GatysConfig(
+        backbone="compact", content_layers=(layer,), style_weight=0, tv_weight=0.02, step_size=0.05
+    )
     painter = nst.GatysPainter(small, [small], config, image=noise)
     histories[layer] = [painter.step().losses["content"] for _ in range(steps)]
     rebuilt.append(painter.state().image)

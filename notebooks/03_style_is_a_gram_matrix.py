@@ -57,6 +57,7 @@ critic = nst.FeatureExtractor("compact", layers)
 # Gatys et al. (2016, equation 3) leave out the fraction; with it (Johnson et al. 2016, equation 3) pictures of different
 # sizes can be compared.
 
+
 # %%
 def gram(features: Tensor) -> Tensor:
     """Gram matrices (B, C, C) of features (B, C, H, W)."""
@@ -109,6 +110,7 @@ heat_maps({name: g[order][:, order] for name, g in grams.items()})
 #
 # $$\mathcal L_\text{style}=\frac1{|L|}\sum_{l\in L}\frac{\lVert G^l-A^l\rVert_F^2}{\lVert A^l\rVert_F^2}$$
 
+
 # %%
 def style_loss(features: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
     """Mean over the layers of ‖G − A‖² / ‖A‖²."""
@@ -160,7 +162,13 @@ show([painting, *textures], titles, columns=5, height=170)
 grown = []
 for name in ("stained_glass", "swirl", "woodblock"):
     config = nst.GatysConfig(
-        backbone="compact", size=size * 3 // 2, steps=steps // 2, smallest=48, content_weight=0, init="noise", step_size=0.05
+        backbone="compact",
+        size=size * 3 // 2,
+        steps=steps // 2,
+        smallest=48,
+        content_weight=0,
+        init="noise",
+        step_size=0.05,
     )
     grown.append(nst.stylize(torch.rand(1, 3, 256, 384), name, config))
 show(grown, ["stained_glass", "swirl", "woodblock"], height=190)

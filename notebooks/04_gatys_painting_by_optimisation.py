@@ -79,6 +79,7 @@ with torch.no_grad():
 # Here is all of it. The *pixels* are the parameters; the network never changes. Each step asks in which direction every pixel
 # should move to please the critic, and moves it a little.
 
+
 # %%
 def paint(loss: nst.PerceptualLoss, start: Tensor, steps: int, step_size: float = 0.03):
     """Minimise the loss over the pixels of a picture (1, 3, H, W); returns it and the losses on the way."""
@@ -147,7 +148,11 @@ show(grid[::2] + grid[1::2], labels[::2] + labels[1::2], columns=4, height=170)
 
 # %%
 starts = ["content", "style", "noise"]
-show([nst.stylize("astronaut", "swirl", replace(base, init=i)) for i in starts], ["from " + i for i in starts], height=230)
+show(
+    [nst.stylize("astronaut", "swirl", replace(base, init=i)) for i in starts],
+    ["from " + i for i in starts],
+    height=230,
+)
 
 # %% [markdown]
 # ## Adam against L-BFGS

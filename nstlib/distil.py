@@ -252,7 +252,9 @@ class Distiller:
 
     def _metadata(self) -> dict[str, str]:
         """What a reader of the file should know of its making, without folders of this machine."""
-        settings = {k: v for k, v in asdict(self.config).items() if k not in ("photos", "styles", "output", "provenance")}
+        settings = {
+            k: v for k, v in asdict(self.config).items() if k not in ("photos", "styles", "output", "provenance")
+        }
         settings["teacher"] = Path(self.config.teacher).name
         return {"steps": str(self.count), "settings": json.dumps(settings), "provenance": self.config.provenance}
 

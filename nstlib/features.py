@@ -199,6 +199,21 @@ class FeatureExtractor(nn.Module):
 
     def forward(self, image: Tensor) -> "OrderedDict[str, Tensor]":
         """Features `(B, C, H', W')` of `image (B, 3, H, W)` in [0, 1], by layer name, shallow first."""
+        return OrderedDict((name, self.head(name, x)) for name, x in self.activations(image).items())
+
+    def head(self, name: str, activation: Tensor) -> Tensor:
+        """The layer's feature from its activation: R x where the layer has a head R, else x itself."""
+        return self.heads[name](activation) if name in self.heads else activation
+
+    def gram_head(self, name: str, gram: Tensor) -> Tensor:
+        """The Gram matrix of `head(name, x)` from that of x: R G Rᵀ, which costs nothing at any size of picture."""
+        if name not in self.heads:
+            return gram
+        r = self.heads[name].weight.flatten(1)  # (C_out, C_in)
+        return r @ gram @ r.T * (r.shape[1] / r.shape[0])  # a Gram matrix has 1/C inside
+
+    def activations(self, image: Tensor) -> "OrderedDict[str, Tensor]":
+        """Like `forward`, before the heads."""
         x = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         features: OrderedDict[str, Tensor] = OrderedDict()
         for name in self.names:
@@ -209,7 +224,7 @@ class FeatureExtractor(nn.Module):
             else:
                 x = self.pool(x, 2) if min(x.shape[-2:]) > 1 else x
             if name in self.layers:
-                features[name] = self.heads[name](x) if name in self.heads else x
+                features[name] = x
         return features
 
 

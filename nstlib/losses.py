@@ -42,8 +42,9 @@ class LossConfig:
         for name in ("style_weight", "content_weight", "tv_weight"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}={getattr(self, name)}: must be a finite number, 0 or more")
-        if not self.style_scales or not all(0 < scale <= 1 for scale in self.style_scales):
-            raise ValueError(f"style_scales={self.style_scales}: must be numbers in (0, 1], at least one")
+        scales = self.style_scales
+        if not scales or len(set(scales)) < len(scales) or not all(0 < scale <= 1 for scale in scales):
+            raise ValueError(f"style_scales={scales}: must be different numbers in (0, 1], at least one")
         if self.formula not in DISTANCES:
             raise ValueError(f"formula={self.formula!r}: choose {', '.join(DISTANCES)}")
         if self.backbone not in (None, *STYLE_LAYERS):
@@ -235,25 +236,31 @@ class PerceptualLoss(nn.Module):
         self.blend = tuple(share / sum(blend) for share in blend)
 
     def _grams(self, image: Tensor) -> dict[tuple[float, str], Tensor]:
-        pyramid = self._pyramid(image, self.extractor(image))
-        return {(scale, name): gram(f[name]) for scale, f in pyramid.items() for name in self.style_layers}
+        pyramid = self._pyramid(image, self.extractor.activations(image))
+        return {(scale, name): self._gram(name, f[name]) for scale, f in pyramid.items() for name in self.style_layers}
+
+    def _gram(self, name: str, activation: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The Gram matrix of a layer's feature: the head acts on the matrix, not on every pixel."""
+        return self.extractor.gram_head(name, gram(activation) if mask is None else masked_gram(activation, mask))
 
     def _pyramid(self, image: Tensor, features: Targets) -> dict[float, Targets]:
         """Features at every style scale; a picture too small for a scale is taken at 16 pixels."""
         pyramid = {}
         for scale in self.config.style_scales:
             size = tuple(max(min(side, 16), round(side * scale)) for side in image.shape[-2:])
-            pyramid[scale] = features if scale == 1 else self.extractor(resize(image, size))
+            pyramid[scale] = features if scale == 1 else self.extractor.activations(resize(image, size))
         return pyramid
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The losses of `image (B, 3, H, W)`: scalars `content`, `style`, `tv` and their sum `total`."""
-        features = self.extractor(image)
+        features = self.extractor.activations(image)
         content_distance, _, variation, averaged = DISTANCES[self.config.formula]
-        content = sum(content_distance(features[name], self.content[name]) for name in self.content_layers)
+        found = {name: self.extractor.head(name, features[name]) for name in self.content_layers}
+        content = sum(content_distance(found[name], self.content[name]) for name in self.content_layers)
         content = content / (len(self.content_layers) if averaged else 1)
-        style, tv = self._style(image, features), variation(image)
-        config = self.config
+        style, config = self._style(image, features), self.config
+        with torch.set_grad_enabled(torch.is_grad_enabled() and config.tv_weight > 0):
+            tv = variation(image)
         total = config.content_weight * content + config.style_weight * style
         if config.tv_weight:
             total = total + config.tv_weight * tv
@@ -265,12 +272,12 @@ class PerceptualLoss(nn.Module):
         for scale, scaled in self._pyramid(image, features).items():
             for name, weight in self.layer_weights.items():
                 targets = [grams[scale, name] for grams in self.styles]
-                loss = loss + weight * self._style_distance(distance, scaled[name], targets)
+                loss = loss + weight * self._style_distance(distance, name, scaled[name], targets)
         return loss / len(self.config.style_scales) / (len(self.style_layers) if averaged else 1)
 
-    def _style_distance(self, distance, features: Tensor, targets: list[Tensor]) -> Tensor:
+    def _style_distance(self, distance, name: str, activation: Tensor, targets: list[Tensor]) -> Tensor:
         if self.masks is None:
             target = sum(share * a for share, a in zip(self.blend, targets, strict=True))
-            return distance(gram(features), target.expand(features.shape[0], -1, -1))
+            return distance(self._gram(name, activation), target.expand(activation.shape[0], -1, -1))
         parts = zip(self.blend, self.masks, targets, strict=True)
-        return sum(share * distance(masked_gram(features, mask), a) for share, mask, a in parts)
+        return sum(share * distance(self._gram(name, activation, mask), a) for share, mask, a in parts)

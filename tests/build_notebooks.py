@@ -1,6 +1,6 @@
 """Execute the notebooks' .py sources and store them, with pictures, as .ipynb.
 
-    python tests/build_notebooks.py [NN …]
+python tests/build_notebooks.py [NN …]
 """
 
 import sys

@@ -45,8 +45,11 @@ def measure_times(size):
 
 
 def measure_memory(size, critic):
-    """Peak MiB of building the critic and two steps, over imports and pictures."""
+    """Peak MiB of building the critic and two steps, over imports, pictures and libraries loaded on first use."""
     content, style = pictures(size)
+    small = CRITICS["compact"]
+    extractor = FeatureExtractor("compact", sum(small.layers(), ()), weights=None)
+    GatysPainter(content[..., :32, :32], [style], small, loss=PerceptualLoss(small, extractor)).step(2)
     peak = PeakMemory()
     painter(critic, content, style).step(2)
     return peak()
