@@ -149,8 +149,8 @@ titles = [f"{name}: {F.mse_loss(x, cat):.4f}" for name, x in versions.items()]
 show(list(versions.values()), titles, columns=2, height=200)
 
 # %% [markdown]
-# A shift of six pixels, which you would not see, costs as much as noise or a blur that anyone does. Pixels know nothing
-# of fur, eyes or edges. We need a judge who does: that is the next notebook.
+# A shift of six pixels, which you would hardly notice, costs six times as much as a blur that anyone sees. Pixels know
+# nothing of fur, eyes or edges. We need a judge who does: that is the next notebook.
 #
 # ## Exercises
 #

@@ -48,7 +48,7 @@ from nstlib.plots import curves, show
 
 gpu = torch.cuda.is_available()
 backbone = "compact"  # or "vgg19"
-size, steps = (384, 300) if gpu else (224, 80)
+size, steps = (384, 300) if gpu else (256, 100)
 base = nst.GatysConfig(backbone=backbone, size=size, steps=steps)
 
 # %% [markdown]
@@ -135,7 +135,7 @@ show([painted, coarse_to_fine], ["one size", "pyramid"], height=320)
 tiny = replace(base, size=160, steps=steps // 2)
 grid, labels = [], []
 for style_weight in (1, 10, 100, 1000):
-    for tv_weight in (0, 3):
+    for tv_weight in (0, 10):
         grid.append(nst.stylize("astronaut", "swirl", replace(tiny, style_weight=style_weight, tv_weight=tv_weight)))
         labels.append(f"style {style_weight}, tv {tv_weight}")
 show(grid[::2] + grid[1::2], labels[::2] + labels[1::2], columns=4, height=170)

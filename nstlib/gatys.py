@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -97,6 +98,7 @@ class GatysPainter:
         self.config = config or GatysConfig()
         self.device = best_device(self.config.device)
         self.loss = loss or PerceptualLoss(self.config).to(self.device)
+        self.loss.configure(self.config)  # a critic that is used again takes this painting's weights
         self.loss.set_content(content.to(self.device))
         masks = [mask.to(self.device) for mask in masks] if masks is not None else None
         self.loss.set_styles([style.to(self.device) for style in styles], self.config.style_blend, masks)
@@ -260,14 +262,15 @@ def _paint(photo, styles, masks, config, callback) -> Tensor:
                 shape = fit(tuple(photo.shape[-2:]), size)
                 style_size = max(16, round(size * config.style_scale))
                 painter = GatysPainter(
-                    resize(photo, shape),
+                    frame(resize(photo, shape)),
                     [resize(style, style_size) for style in styles],
                     config,
-                    image=resize(image, shape),
-                    masks=[resize(mask, shape) for mask in masks] if masks else None,
+                    image=frame(resize(image, shape)),
+                    masks=[frame(resize(mask, shape)) for mask in masks] if masks else None,
                     loss=loss,
                 )
                 for state in _states(painter, config.steps):
+                    state = replace(state, image=unframe(state.image, shape))
                     image = state.image
                     bar.set_postfix(size=size, content=state.losses["content"], style=state.losses["style"])
                     bar.update(state.step - (bar.n - config.steps * sizes.index(size)))
@@ -276,6 +279,18 @@ def _paint(photo, styles, masks, config, callback) -> Tensor:
         except KeyboardInterrupt:
             tqdm.write("stopped; here is the picture so far")
     return resize(image, tuple(photo.shape[-2:]))
+
+
+def frame(image: Tensor, margin: int = 8) -> Tensor:
+    """The picture with a mirrored margin: a network pads with zeros, and what it paints at its edges shows that."""
+    height, width = (min(margin, side - 1) for side in image.shape[-2:])
+    return F.pad(image, (width, width, height, height), mode="reflect")
+
+
+def unframe(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The middle `(height, width)` of a picture: the margin off again."""
+    top, left = ((side - inner) // 2 for side, inner in zip(image.shape[-2:], shape, strict=True))
+    return image[..., top : top + shape[0], left : left + shape[1]].contiguous()
 
 
 def _states(painter: GatysPainter, steps: int):

@@ -8,6 +8,7 @@ import torch
 from IPython.display import Image as Display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def sheet(
     width = max(p.width for p in pictures) + gap
     rows = math.ceil(len(pictures) / columns)
     page = Image.new("RGB", (width * columns - gap, (height + line + gap) * rows - gap), "white")
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(15)
+    draw, font = ImageDraw.Draw(page), ImageFont.truetype(findfont("DejaVu Sans"), 13)
     for i, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
         x, y = i % columns * width, i // columns * (height + line + gap)
         page.paste(picture, (x + (width - gap - picture.width) // 2, y))

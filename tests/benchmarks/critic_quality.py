@@ -1,10 +1,11 @@
 """Measure the compact critic against its teacher on pictures neither was fitted to; writes data/critic/.
 
-    python tests/benchmarks/critic_quality.py --teacher vgg19.safetensors --pictures DIR [DIR ...]
+    python tests/benchmarks/critic_quality.py --teacher vgg19.safetensors --student compact.checkpoint.pth \\
+        --pictures DIR [DIR ...] --photos DIR
 
-Four measurements, each a function below: errors of features and Gram matrices, agreement on which of two
-pictures has the lower style loss, the swap test (Gatys run on one critic, judged by the other), and the
-trade-off between width, error and time. Takes about 25 minutes on two cores.
+Each measurement is a function below: errors of features and Gram matrices, the spectrum of the teacher's layers,
+the trade-off between width, error and time, the swap test (Gatys run on one critic, judged by the other) with the
+agreement on which of two pictures has the lower style loss, and the speed.
 """
 
 import json
@@ -16,10 +17,21 @@ from pathlib import Path
 
 import torch
 import tyro
+from measure import in_own_process, machine
 
 from nstlib import FeatureExtractor, GatysConfig, GatysPainter, PerceptualLoss, load_image, pyramid, resize
-from nstlib.distil import TAPS, Crops, feature_error, gram_error, prune, second_moments, student_of
-from nstlib.gatys import best_device
+from nstlib.distil import (
+    TAPS,
+    Crops,
+    choose_channels,
+    feature_error,
+    gram_error,
+    prune,
+    reconstruction,
+    second_moments,
+    student_of,
+)
+from nstlib.features import BUNDLED
 from nstlib.images import PICTURES, fit
 from nstlib.plots import sheet
 
@@ -33,50 +45,71 @@ DATA = Path(__file__).parents[2] / "data" / "critic"
 class Settings:
     teacher: Path  # VGG-19's first three blocks, Oxford preprocessing
     pictures: tuple[Path, ...]  # folders of test pictures
-    photos: Path | None = None  # training photographs, for the trade-off curve
+    student: Path  # the checkpoint that nstlib.distil leaves beside its output
+    photos: Path  # training photographs, for the trade-off curve
     size: int = 256  # long side of the swap test's paintings
     steps: int = 80  # at each of its sizes
     output: Path = DATA  # folder of the results
 
 
-def critic(settings: Settings | None, layers=TAPS, path: Path | None = None) -> FeatureExtractor:
+def critic(settings: Settings | None, layers=TAPS) -> FeatureExtractor:
     """The teacher, or without settings the compact critic."""
     if settings:
         return FeatureExtractor("vgg19", layers, weights=settings.teacher, preprocessing="oxford")
-    return FeatureExtractor("compact", layers, weights=path or "default")
+    return FeatureExtractor("compact", layers, weights="default")
+
+
+def test_pictures(settings: Settings) -> list[torch.Tensor]:
+    files = sorted(f for folder in settings.pictures for f in folder.iterdir() if f.suffix in PICTURES)
+    return [load_image(f, 384) for f in files if not f.name.startswith("hard_")]
 
 
 @torch.no_grad()
 def errors(settings: Settings) -> dict:
-    """Feature error 1 − R² and squared relative Gram error at each tap, mean over the test pictures.
+    """1 − R² of the teacher's features W s, and ‖G − A‖²/‖A‖² of their Gram matrices, at each tap.
 
-    The compact taps are R s; the least-squares map onto the teacher's channels is fitted on one half of
-    the pictures and judged on the other, for the shipped file holds R only and not Q.
+    W is the full head of the distilled network, from its checkpoint: the shipped file holds R of W = QR, which
+    measures the same distances. Mean over the pictures.
     """
-    files = sorted(f for folder in settings.pictures for f in folder.iterdir() if f.suffix in PICTURES)
-    pictures = [load_image(f, 384) for f in files if not f.name.startswith("hard_")]
-    teacher, compact = critic(settings), critic(None)
-    result = {"pictures": len(pictures), "feature": {}, "gram": {}}
-    cross = {name: [0, 0] for name in TAPS}
-    for picture in pictures[::2]:
-        wanted, found = teacher(picture), compact(picture)
-        for name in TAPS:
-            t, s = (f[name].flatten(2)[0].double() for f in (wanted, found))
-            cross[name] = [cross[name][0] + t @ s.T, cross[name][1] + s @ s.T]
-    maps = {name: torch.linalg.solve(ss, ts.T).T.float() for name, (ts, ss) in cross.items()}
-    # Q has orthonormal columns: the polar factor of the fitted map is the nearest such matrix
-    maps = {name: (lambda u, _, v: u @ v)(*torch.linalg.svd(m, full_matrices=False)) for name, m in maps.items()}
+    teacher, pictures = critic(settings), test_pictures(settings)
+    saved = torch.load(settings.student, weights_only=True)
+    student = student_of(saved["student"], teacher)
     rows = []
-    for picture in pictures[1::2]:
-        wanted, found = teacher(picture), compact(picture)
-        lifted = {name: torch.einsum("ck,bkhw->bchw", maps[name], found[name]) for name in TAPS}
+    for picture in pictures:
+        wanted, found = teacher(picture), student(picture)
         rows.append(
-            {n: (feature_error(lifted[n], wanted[n]).item(), gram_error(lifted[n], wanted[n]).item()) for n in TAPS}
+            {n: (feature_error(found[n], wanted[n]).item(), gram_error(found[n], wanted[n]).item()) for n in TAPS}
         )
-    for name in TAPS:
-        result["feature"][name] = round(statistics.mean(row[name][0] for row in rows), 4)
-        result["gram"][name] = round(statistics.mean(row[name][1] for row in rows), 5)
+    log = json.loads(saved["log"])[::10]
+    return {
+        "pictures": len(pictures),
+        "feature": {name: round(statistics.mean(row[name][0] for row in rows), 4) for name in TAPS},
+        "gram": {name: round(statistics.mean(row[name][1] for row in rows), 4) for name in TAPS},
+        "log": [[entry["step"], round(statistics.mean(entry[name] for name in TAPS), 4)] for entry in log],
+    }
+
+
+@torch.no_grad()
+def spectrum(settings: Settings) -> dict:
+    """Share of a layer's energy that K channels leave unexplained: the best K directions, the greedy choice, chance."""
+    teacher, result, rng = critic(settings), {}, random.Random(0)
+    moments = [second_moments(teacher(picture)) for picture in test_pictures(settings)]
+    for name in ("relu1_1", "relu2_2", "relu3_4"):
+        moment = torch.stack([m[name] for m in moments]).mean(0)
+        total, values = moment.trace(), torch.linalg.eigvalsh(moment).flip(0)
+        counts = [
+            round(len(moment) * share) for share in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.375, 0.5, 0.625, 0.75, 0.9)
+        ]
+        curves = {"best": [(values[k:].sum() / total).item() for k in counts]}
+        curves["greedy"] = [unexplained(moment, choose_channels(moment, k)) for k in counts]
+        curves["random"] = [unexplained(moment, rng.sample(range(len(moment)), k)) for k in counts]
+        result[name] = {"counts": counts} | {who: [round(v, 5) for v in values] for who, values in curves.items()}
     return result
+
+
+def unexplained(moment, kept) -> float:
+    """Energy that a least-squares reconstruction from the kept channels leaves over."""
+    return ((moment - reconstruction(moment, kept) @ moment[kept]).trace() / moment.trace()).item()
 
 
 def paint(loss: PerceptualLoss, content: str, style: str, config: GatysConfig) -> dict:
@@ -175,8 +208,6 @@ def tradeoff(settings: Settings) -> list[dict]:
         })  # fmt: skip
         print(rows[-1], flush=True)
     rows.append({"width": "teacher", "parameters": 2325568, "error": 0.0, "seconds": step_seconds(teacher)})
-    with torch.no_grad():
-        rows[-2]["distilled_error"] = None
     return rows
 
 
@@ -195,11 +226,14 @@ def main(settings: Settings) -> None:
     settings.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     path = settings.output / "results.json"
-    result = json.loads(path.read_text()) if path.exists() else {}
-    result |= {"device": str(best_device()), "threads": torch.get_num_threads(), "errors": errors(settings)}
-    print(json.dumps(result["errors"], indent=1), flush=True)
-    if settings.photos:
-        result["tradeoff"] = tradeoff(settings)
+    sizes = {"bytes": (BUNDLED / "compact.safetensors").stat().st_size}
+    result = {"machine": machine(), **sizes, "errors": errors(settings), "spectrum": spectrum(settings)}
+    print(json.dumps(result["errors"]), flush=True)
+    speed = str(Path(__file__).with_name("test_critic_speed.py"))
+    memory = {who: round(in_own_process(speed, "memory", 512, who)) for who in ("compact", "vgg19")}
+    result["speed"] = {"seconds": in_own_process(speed, "times", 512), "mib": memory}
+    print(json.dumps(result["speed"]), flush=True)
+    result["tradeoff"] = tradeoff(settings)
     result["swap"] = swap(settings)
     path.write_text(json.dumps(result, indent=1) + "\n")
     print({k: v for k, v in result["swap"].items() if k != "rows"})
