@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: lab test unit notebooks bench lint figures paintings clean
+.PHONY: lab test unit notebooks bench lint figures paintings gallery clean
 .DEFAULT_GOAL := lab
 
 $(VENV)/ready: pyproject.toml
@@ -36,6 +36,9 @@ figures: $(VENV)/ready  ## run the .py sources and store them, with pictures, as
 
 paintings: $(VENV)/ready  ## paint the bundled style pictures anew
 	$(BIN)/python data/paint.py
+
+gallery: $(VENV)/ready  ## paint the README's gallery anew
+	$(BIN)/python data/gallery.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -20,9 +20,10 @@ from .images import (
     to_tensor,
 )
 from .losses import PRESETS, LossConfig, PerceptualLoss, gram, masked_gram, total_variation
-from .samples import find_image, load_image, sample_names
+from .samples import PAINTINGS, find_image, load_image, sample_names
 
 __all__ = [
+    "PAINTINGS",
     "PRESETS",
     "CheckpointError",
     "FeatureExtractor",

@@ -1,0 +1,256 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10 · The compact critic
+#
+# **You will learn** why a network of 2.3 million weights can be replaced by one a fifth of its size that judges pictures nearly
+# as it does; how to choose the filters worth keeping; and a one-line proof that lets few channels measure distances in many.
+#
+# Time: about half a minute on two CPU cores
+#
+# Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)
+
+# %%
+# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+import os
+import sys
+
+if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    # %pip install -q nstlib.zip
+    print("nstlib is installed")
+
+# %%
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from matplotlib import pyplot as plt
+from PIL import Image
+from torch import Tensor
+
+import nstlib as nst
+from nstlib.plots import show
+
+# %% [markdown]
+# The teacher is the first three blocks of the original VGG-19 (Simonyan & Zisserman). Its weights are not part of this project, so
+# whatever needs them below is **read from stored measurements**, made by `tests/benchmarks/critic_quality.py` on 44 test pictures
+# that were not learned from. Everything else runs here and now.
+
+# %%
+folder = Path("../data/critic") if Path("../data/critic").exists() else Path("data/critic")
+measured = json.loads((folder / "results.json").read_text())
+print("measured on", measured["machine"])
+
+# %% [markdown]
+# ## Why so many channels say the same
+#
+# VGG learned to tell a thousand things apart, with no reason to be thrifty. Look at the activations of one layer over many
+# pictures as points in a space of $C$ dimensions, one for each channel, with second moments $M=\mathbb E[ff^\top]$. If the eigenvalues
+# of $M$ fall quickly, a few directions carry nearly everything. The blue curves show what the best $K$ directions leave
+# unexplained.
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained", sharey=True)
+labels = {"best": "best K directions", "greedy": "K channels, chosen greedily", "random": "K channels, at random"}
+for axis, (layer, curve) in zip(axes, measured["spectrum"].items(), strict=True):
+    for who, label in labels.items():
+        axis.plot(curve["counts"], curve[who], marker=".", label=label)
+    axis.set(title=layer, xlabel="K", yscale="log")
+axes[0].set_ylabel("energy unexplained")
+axes[0].legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# ## Keep the channels that explain the others
+#
+# Directions are mixtures of channels, and to compute a mixture one needs all of them. So we keep *channels*: each time the one
+# that explains most of what is still unexplained, and subtract what it explains. That is Cholesky factorisation with greedy
+# pivoting, and (orange, above) it comes close to the best directions.
+
+
+# %%
+def choose_channels(moment: Tensor, keep: int) -> list[int]:
+    """Greedy pivoted Cholesky on second moments (C, C): the channels that explain most of the others."""
+    residual, chosen = moment.clone(), []
+    for _ in range(keep):
+        explained = residual.square().sum(0) / residual.diagonal().clamp_min(1e-12)
+        explained[chosen] = -1
+        pivot = int(explained.argmax())
+        chosen.append(pivot)
+        column = residual[:, pivot].clone()
+        residual -= torch.outer(column, column) / column[pivot].clamp_min(1e-12)
+    return sorted(chosen)
+
+
+# %% [markdown]
+# All $C$ channels are then rebuilt from the $K$ kept ones by least squares, $\hat f=W f_\text{kept}$ with
+# $W=M_{:,\text{kept}}\,M_{\text{kept},\text{kept}}^{-1}$ (channel pruning: He, Zhang & Sun, 2017). Try it on a layer of our own critic,
+# which is harder to prune, for it is pruned already:
+
+# %%
+critic = nst.FeatureExtractor("compact", ("relu2_1",))
+with torch.no_grad():
+    features = critic.activations(nst.load_image("cat"))["relu2_1"]
+flat = features.transpose(0, 1).flatten(1).double()  # (C, H*W)
+moment = flat @ flat.T / flat.shape[1]
+for keep in (8, 16, 32, 48):
+    kept = choose_channels(moment, keep)
+    w = torch.linalg.solve(moment[kept][:, kept], moment[kept]).T  # (C, K)
+    print(f"{keep} of {len(moment)} channels leave {(flat - w @ flat[kept]).square().sum() / flat.square().sum():.1%}")
+
+# %% [markdown]
+# ## Folding
+#
+# Rebuilding the channels in every layer would cost more than it saves. But the next layer is a convolution, which is linear, so
+# the rebuilding can be multiplied into its filters once and for all. A filter that expected 64 channels now reads 24:
+
+# %%
+w = torch.randn(64, 24)  # rebuilds 64 channels from 24
+filters = torch.randn(128, 64, 3, 3)
+folded = torch.einsum("ochw,ck->okhw", filters, w)  # (128, 24, 3, 3)
+kept = torch.randn(1, 24, 10, 10)
+rebuilt = torch.einsum("ck,bkhw->bchw", w, kept)
+difference = (F.conv2d(rebuilt, filters) - F.conv2d(kept, folded)).norm() / F.conv2d(kept, folded).norm()
+print(f"{filters.numel()} weights → {folded.numel()}; relative difference {difference:.0e}")
+
+# %% [markdown]
+# Choose, rebuild, fold, layer after layer: that gives a slim network without a single step of training. How slim? Here is
+# the trade-off, before any training. Widths differ from layer to layer in the one we ship: block 2 is hard to prune and gets more,
+# and at full resolution, where time goes, 16 and 32 channels suffice.
+
+# %%
+figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
+for row in measured["tradeoff"]:
+    axis.plot(1000 * row["seconds"], row["error"], "o", color="tab:red" if row["width"] == "shipped" else "tab:blue")
+    axis.annotate(f"  {row['width']}, {row['parameters'] // 1000}k", (1000 * row["seconds"], row["error"]), va="center")
+axis.set(
+    xlabel="milliseconds for forward and backward at 512 × 384", ylabel="feature error, pruned only", xlim=(0, None)
+)
+axis.margins(x=0.25, y=0.15)
+plt.show()
+
+# %% [markdown]
+# ## Distillation
+#
+# Now the student learns: all eight layers at once are asked to predict the teacher's features through a linear *head* each,
+# $W^l s^l\approx t^l$, on crops of photographs with shifted colours and noise. Two things matter here:
+#
+# - **Half-finished paintings.** An optimiser that follows the student's judgement walks straight into the student's blind spots. So a
+#   third of each batch are pictures on their way from photograph to painting, *painted against the student itself*, with the
+#   teacher's verdict on them.
+# - **Gram matrices.** They are what the losses will compare, so their error counts too.
+
+# %%
+log = measured["errors"]["log"]
+figure, axis = plt.subplots(figsize=(7, 2.8), layout="constrained")
+axis.plot(*zip(*log, strict=True), linewidth=1)
+axis.set(xlabel="step", ylabel="mean feature error of a batch", yscale="log")
+plt.show()
+
+# %% [markdown]
+# ## Few channels, the teacher's metric
+#
+# The heads $W$ lead back to the teacher's many channels. Do we have to go there whenever we compare two pictures? No. Write
+# $W=QR$ with $Q^\top Q=1$. For any two Gram matrices $G$, $G^*$ of the student's features,
+#
+# $$\lVert W(G-G^*)W^\top\rVert_F=\lVert Q\,R(G-G^*)R^\top Q^\top\rVert_F=\lVert R(G-G^*)R^\top\rVert_F,$$
+#
+# because multiplying by $Q$ keeps every length. So $R$, a small square matrix, is all of the head that has to be shipped: distances
+# after it are the teacher's.
+
+# %%
+w, g = torch.randn(256, 88).double(), torch.randn(88, 88).double()
+r = torch.linalg.qr(w).R
+print(f"{(w @ g @ w.T).norm():.10f} with 256 channels\n{(r @ g @ r.T).norm():.10f} with 88")
+
+# %% [markdown]
+# And since the Gram matrix of $Rs$ is $RGR^\top$, our style loss applies $R$ to a small matrix, not to every pixel. (The heads have
+# no bias: with one, the errors would fall by less than one per cent of themselves.)
+#
+# ## How good is it?
+#
+# Error 0 is the teacher itself, 1 is knowing nothing but each channel's mean.
+
+# %%
+errors = measured["errors"]
+print(f"{errors['pictures']} test pictures; {measured['bytes'] / 1e6:.3f} MB\n")
+print(f"{'layer':9} features  Gram")
+for layer, error in errors["feature"].items():
+    print(f"{layer:9} {error:8.3f}  {errors['gram'][layer]:.3f}")
+
+# %% [markdown]
+# **The swap test** is the one that counts. Five photographs in four styles are painted twice with the same settings: once following
+# VGG-19, once following the compact critic. Then VGG-19 judges both.
+
+# %%
+swap, speed = measured["swap"], measured["speed"]
+print(
+    f"objective under VGG-19, compact / own: median {swap['ratio_median']}, mean {swap['ratio_mean']}, worst {swap['ratio_max']}"
+)
+print(f"agree which of two pictures is closer to the style: {swap['agreed']} of {swap['pairs']} pairs")
+seconds, mib = speed["seconds"], speed["mib"]
+print(
+    f"a step at 512 × 384: {seconds['compact']:.3f} s against {seconds['vgg19']:.3f} s; {mib['compact']} MiB against {mib['vgg19']}"
+)
+
+# %%
+show(Image.open(folder / "swap.jpg"), height=520)
+
+# %% [markdown]
+# Above: painted by VGG-19. Below: by the compact critic. @@VERDICT@@
+#
+# ## Make your own
+#
+# With any VGG-19 and any folder of photographs; it resumes when interrupted:
+#
+# ```
+# python -m nstlib.distil --photos DIR --teacher vgg19 --output mine.safetensors
+# nst stylize cat --style swirl --weights mine.safetensors
+# ```
+#
+# ## Exercises
+#
+# **1.** How many channels of `relu3_4` of our own critic are needed to rebuild the rest to within 5 % on the coffee?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# deep = nst.FeatureExtractor("compact", ("relu3_4",))
+# flat = deep.activations(nst.load_image("coffee"))["relu3_4"].transpose(0, 1).flatten(1).double()
+# moment = flat @ flat.T / flat.shape[1]
+# for keep in range(4, 60, 4):
+#     kept = choose_channels(moment, keep)
+#     w = torch.linalg.solve(moment[kept][:, kept], moment[kept]).T
+#     print(keep, f"{(flat - w @ flat[kept]).square().sum() / flat.square().sum():.3f}")
+# ```
+# </details>
+#
+# **2.** Prove the QR line for content distances: $\lVert W(s-s^*)\rVert=\lVert R(s-s^*)\rVert$.
+#
+# <details><summary>Solution</summary>
+#
+# $\lVert QR(s-s^*)\rVert^2=(s-s^*)^\top R^\top Q^\top Q R(s-s^*)=\lVert R(s-s^*)\rVert^2$, since $Q^\top Q=1$.
+# </details>
+#
+# ## References
+#
+# - K. Simonyan, A. Zisserman: *Very Deep Convolutional Networks for Large-Scale Image Recognition*, 2014; weights CC BY 4.0.
+# - Y. He, X. Zhang, J. Sun: *Channel Pruning for Accelerating Very Deep Neural Networks*, ICCV 2017.
+# - G. Hinton, O. Vinyals, J. Dean: *Distilling the Knowledge in a Neural Network*, 2015.
+#
+# Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)

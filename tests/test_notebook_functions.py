@@ -1,0 +1,77 @@
+"""What a notebook writes out by hand does the same as the library's function of that name."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import nstlib as nst
+from nstlib import distil, losses
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def taught(notebook: str, *names: str):
+    """The functions that a notebook's source defines."""
+    (source,) = NOTEBOOKS.glob(f"{notebook}_*.py")
+    tree = ast.parse(source.read_text())
+    tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in names]
+    space = {"torch": torch, "F": F, "np": np, "Tensor": torch.Tensor, "nst": nst}
+    exec(compile(tree, str(source), "exec"), space)
+    return [space[name] for name in names]
+
+
+@pytest.fixture
+def other() -> torch.Tensor:
+    return torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(2))
+
+
+def test_to_tensor():
+    image = nst.find_image("cat")
+    (to_tensor,) = taught("01", "to_tensor")
+    assert torch.equal(to_tensor(image), nst.to_tensor(image))
+
+
+def test_total_variation(noise):
+    (total_variation,) = taught("01", "total_variation")
+    assert total_variation(noise) == pytest.approx(nst.total_variation(noise).item())
+
+
+def test_content_loss(noise, other):
+    (content_loss,) = taught("02", "content_loss")
+    assert content_loss(noise, other) == pytest.approx(losses.relative(noise, other).item())
+
+
+def test_gram(noise):
+    (gram,) = taught("03", "gram")
+    torch.testing.assert_close(gram(noise), nst.gram(noise))
+
+
+def test_style_loss(noise, other):
+    _, style_loss = taught("03", "gram", "style_loss")
+    config = nst.LossConfig(backbone="compact")
+    loss = nst.PerceptualLoss(config)
+    loss.set_content(other)
+    loss.set_styles([other])
+    with torch.no_grad():
+        target = {name: f for name, f in loss.extractor(other).items() if name in loss.style_layers}
+        assert style_loss(loss.extractor(noise), target).item() == pytest.approx(loss(noise)["style"].item(), rel=1e-4)
+
+
+def test_paint(noise, other):
+    (paint,) = taught("04", "paint")
+    config = nst.GatysConfig(backbone="compact", device="cpu")
+    painter = nst.GatysPainter(noise, [other], config)
+    painted, history = paint(painter.loss, noise, 5)
+    state = painter.step(5)
+    torch.testing.assert_close(painted, state.image, atol=1e-5, rtol=0)
+    assert history[-1]["total"] == pytest.approx(state.losses["total"], rel=1e-4)
+
+
+def test_choose_channels():
+    (choose_channels,) = taught("10", "choose_channels")
+    x = torch.randn(12, 200, generator=torch.Generator().manual_seed(3)).double()
+    assert choose_channels(x @ x.T, 5) == distil.choose_channels(x @ x.T, 5)
