@@ -1,5 +1,6 @@
 """The critic against torchvision, against F.conv2d, and against every kind of broken weights file."""
 
+import json
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -303,3 +304,10 @@ def test_state_can_be_loaded_again(tmp_path, noise):
     again = FeatureExtractor("compact", TAPS, weights=tmp_path / "w.safetensors")
     for a, b in zip(extractor(noise).values(), again(noise).values(), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_bundled_critic_says_where_it_comes_from():
+    _, metadata = read_weights(BUNDLED / "compact.safetensors")
+    assert "CC BY 4.0" in metadata["provenance"] and "Simonyan" in metadata["provenance"]
+    assert set(json.loads(metadata["errors"])) == {"feature", "gram"}
+    assert "/" not in json.loads(metadata["settings"])["teacher"]
