@@ -154,6 +154,8 @@ plt.show()
 #   third of each batch are pictures on their way from photograph to painting, *painted against the student itself*, with the
 #   teacher's verdict on them.
 # - **Gram matrices.** They are what the losses will compare, so their error counts too.
+#
+# (The bump at 4,500 steps: the run was resumed there, for another 3,000 steps, with the learning rate raised again.)
 
 # %%
 log = measured["errors"]["log"]
