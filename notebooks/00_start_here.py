@@ -19,7 +19,7 @@
 #
 # **You will learn** what neural style transfer does, and paint your first picture with it.
 #
-# Time: about 1 minute on two CPU cores, seconds on a GPU · nothing is downloaded
+# Time: half a minute on two CPU cores · nothing is downloaded
 #
 # Next: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb)
 

@@ -20,7 +20,7 @@
 # **You will learn** how a picture becomes numbers and back, what goes wrong when it is resized carelessly, how
 # colour can be taken apart, and why comparing two pictures pixel by pixel says little about how alike they look.
 #
-# Time: under half a minute, anywhere
+# Time: a few seconds, anywhere
 #
 # Previous: [00 · Start here](00_start_here.ipynb) · Next: [02 · What the critic sees](02_what_the_critic_sees.ipynb)
 

@@ -20,7 +20,7 @@
 # **You will learn** what a convolutional network reports about a picture, layer by layer; how to measure whether two
 # pictures show the same thing; and what is left of a photograph when it is rebuilt from a layer's report alone.
 #
-# Time: about 1 minute on two CPU cores
+# Time: 20 seconds on two CPU cores
 #
 # Previous: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb) · Next: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb)
 

@@ -20,7 +20,7 @@
 # **You will learn** how to describe a painting's style so that *where* things are no longer matters, how to compare two
 # styles, and how to grow endless new texture out of noise.
 #
-# Time: about 1½ minutes on two CPU cores
+# Time: half a minute on two CPU cores
 #
 # Previous: [02 · What the critic sees](02_what_the_critic_sees.ipynb) · Next: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)
 

@@ -20,7 +20,7 @@
 # **You will learn** the loop that paints, written out once; what the pyramid, the weights and the start do to the picture;
 # and how Adam compares with the paper's L-BFGS.
 #
-# Time: about 2 minutes on two CPU cores
+# Time: about 2½ minutes on two CPU cores
 #
 # Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
 
@@ -35,7 +35,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 
 # %% [markdown]
 # All sizes and steps of this notebook are chosen here. With internet, change `backbone` to `"vgg19"`: that downloads the
-# original network (550 MB) once and takes about ten times as long on a CPU, or seconds on a GPU.
+# original network (550 MB) once, and each step takes about seven times as long on a CPU.
 
 # %%
 from dataclasses import replace

@@ -20,7 +20,7 @@
 # **You will learn** why a network of 2.3 million weights can be replaced by one a fifth of its size that judges pictures nearly
 # as it does; how to choose the filters worth keeping; and a one-line proof that lets few channels measure distances in many.
 #
-# Time: about half a minute on two CPU cores
+# Time: 10 seconds on two CPU cores
 #
 # Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)
 
