@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .PHONY: lab test unit notebooks bench lint figures paintings gallery clean
@@ -15,7 +16,7 @@ $(VENV)/ready: pyproject.toml
 	@touch $@
 
 lab: $(VENV)/ready  ## open the series in JupyterLab
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(BIN)/jupyter lab $(ROOT) notebooks/00_start_here.ipynb
 
 test: unit notebooks  ## every test, and every notebook executed
 

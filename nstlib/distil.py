@@ -9,6 +9,7 @@ import math
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,8 @@ TAPS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3
 @dataclass(frozen=True)
 class DistilConfig:
     photos: Path  # folder of photographs to learn from
-    teacher: str = "vgg19"  # a VGG-19 weights file (Oxford preprocessing), or "vgg19" to download torchvision's
+    teacher: str = "vgg19"  # a VGG-19 weights file, at least its first three blocks; "vgg19" downloads torchvision's
+    preprocessing: Literal["oxford", "torchvision"] = "oxford"  # that a teacher file expects
     output: Path = Path("compact.safetensors")  # the student; its checkpoint lies beside it
     styles: Path | None = None  # folder of paintings for the half-stylised pictures; none: the photographs
     widths: tuple[int, ...] = (16, 32, 64, 72, 128, 112, 88, 88)  # channels kept at each of the eight layers
@@ -195,7 +197,7 @@ class Distiller:
             "vgg19",
             TAPS,
             weights="default" if config.teacher == "vgg19" else config.teacher,
-            preprocessing=None if config.teacher == "vgg19" else "oxford",
+            preprocessing=None if config.teacher == "vgg19" else config.preprocessing,
         )
         self.photos = Crops(config.photos, config.crop, self.rng)
         self.styles = Crops(config.styles or config.photos, config.crop, self.rng)
