@@ -165,11 +165,12 @@ def swap(settings: Settings) -> dict:
             ]  # other weights or steps
             for a, b in rng.sample(pairs, 10):
                 first = {who: verdict[a] < verdict[b] for who, verdict in verdicts.items()}
-                agreed.append(first["teacher"] == first["compact"])
+                low, high = sorted((verdicts["teacher"][a], verdicts["teacher"][b]))
+                agreed.append((first["teacher"] == first["compact"], high / low))
             own, swapped = (judge(losses["teacher"], config, run, runs[who]["image"]) for who in ("teacher", "compact"))
             start = judge(losses["teacher"], config, run, run["photo"])
             rows.append({"content": content, "style": style, "start": start, "teacher": own, "compact": swapped})
-            print(json.dumps(rows[-1]), f"agree {sum(agreed)}/{len(agreed)}", flush=True)
+            print(json.dumps(rows[-1]), f"agree {sum(same for same, _ in agreed)}/{len(agreed)}", flush=True)
             if CONTENTS.index(content) % 4 == STYLES.index(style):
                 tiles.append((f"{content} × {style}", runs["teacher"]["image"], runs["compact"]["image"]))
     pictures = [x for column in (1, 2) for x in [tile[column] for tile in tiles]]
@@ -177,10 +178,17 @@ def swap(settings: Settings) -> dict:
     sheet(pictures, titles, len(tiles), 230).save(settings.output / "swap.jpg", quality=88)
     ratios = [row["compact"]["total"] / row["teacher"]["total"] for row in rows]
     return {
-        "size": settings.size, "steps": settings.steps, "pairs": len(agreed), "agreed": sum(agreed),
+        "size": settings.size, "steps": settings.steps, "pairs": len(agreed), "agreed": sum(same for same, _ in agreed),
+        "clear": clear(agreed, 1.25), "close": clear(agreed, 1.0, 1.25),
         "ratio_median": round(statistics.median(ratios), 3), "ratio_mean": round(statistics.mean(ratios), 3),
         "ratio_max": round(max(ratios), 3), "rows": rows,
     }  # fmt: skip
+
+
+def clear(agreed: list[tuple[bool, float]], least: float, most: float = float("inf")) -> list[int]:
+    """Agreements, and pairs, among those whose style losses differ by a factor from `least` up to `most`."""
+    chosen = [same for same, factor in agreed if least <= factor < most]
+    return [sum(chosen), len(chosen)]
 
 
 def tradeoff(settings: Settings) -> list[dict]:
