@@ -205,7 +205,7 @@ print(
     f"objective under VGG-19, compact / own: median {swap['ratio_median']}, mean {swap['ratio_mean']}, worst {swap['ratio_max']}"
 )
 print(f"agree which of two pictures is closer to the style: {swap['agreed']} of {swap['pairs']} pairs;")
-print(f"where the losses differ by a quarter or more: {swap['clear'][0]} of {swap['clear'][1]}")
+print(f"one painted on VGG-19, the other on the compact critic: {swap['agreed_mixed']} of {swap['pairs']}")
 seconds, mib = speed["seconds"], speed["mib"]
 print(
     f"a step at 512 × 384: {seconds['compact']:.3f} s against {seconds['vgg19']:.3f} s; {mib['compact']} MiB against {mib['vgg19']}"
@@ -217,8 +217,8 @@ show(Image.open(folder / "swap.jpg"), height=520)
 # %% [markdown]
 # Above: painted by VGG-19. Below: by the compact critic. The same strokes in nearly the same places, and no speckle that VGG's
 # picture lacks. Look closely: some leads between the panes are fainter, and fine lines, such as the foam of the woodblock, a
-# shade rougher. And the compact critic flatters what was painted against itself: that is where most of its disagreements with
-# VGG-19 come from.
+# shade rougher. And each critic favours what was painted for itself: an
+# optimiser finds what its judge overlooks.
 #
 # ## Make your own
 #
@@ -226,7 +226,7 @@ show(Image.open(folder / "swap.jpg"), height=520)
 #
 # ```
 # python -m nstlib.distil --photos DIR --teacher vgg19 --output mine.safetensors
-# nst stylize cat --style swirl --weights mine.safetensors
+# nst stylize cat --style swirl --backbone compact --weights mine.safetensors
 # ```
 #
 # ## Exercises
