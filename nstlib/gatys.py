@@ -311,15 +311,24 @@ def _start(photo: Tensor, styles: Sequence[Tensor], config: GatysConfig) -> Tens
 
 
 class Film:
-    """A callback that keeps every n-th picture, small, and saves them as an animated GIF or WebP."""
+    """A callback that keeps every n-th picture and the last, small, to be saved as an animated GIF or WebP."""
 
     def __init__(self, every: int = 10, size: int = 320):
-        self.every, self.size, self.frames, self.count = every, size, [], 0
+        self.every, self.size, self.count = every, size, 0
+        self.kept: list[Tensor] = []
+        self.latest: Tensor | None = None  # where it is not among the kept
 
     def __call__(self, state: PaintState) -> None:
+        self.latest = resize(state.image, self.size)
         if self.count % self.every == 0:
-            self.frames.append(resize(state.image, self.size))
+            self.kept.append(self.latest)
+            self.latest = None
         self.count += 1
+
+    @property
+    def frames(self) -> list[Tensor]:
+        """The pictures `(1, 3, h, w)` so far, the newest last."""
+        return self.kept if self.latest is None else [*self.kept, self.latest]
 
     def save(self, path: str | Path) -> Path:
         """Write the film; see `save_film`."""

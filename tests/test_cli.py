@@ -48,7 +48,7 @@ def test_film(here, capsys):
     cli.main(["stylize", "cat", "--style", "swirl", *QUICK, "--steps", "12", "--output", "a.jpg", "--film", "a.gif"])
     assert files(here) == ["a.gif", "a.jpg"]
     with Image.open("a.gif") as film:
-        assert film.n_frames == 2
+        assert film.n_frames == 3  # steps 0 and 10, and the last
     assert "a.gif: 2 frames" in capsys.readouterr().out
 
 
