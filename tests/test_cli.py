@@ -49,7 +49,7 @@ def test_film(here, capsys):
     assert files(here) == ["a.gif", "a.jpg"]
     with Image.open("a.gif") as film:
         assert film.n_frames == 3  # steps 0 and 10, and the last
-    assert "a.gif: 2 frames" in capsys.readouterr().out
+    assert "a.gif: 3 frames" in capsys.readouterr().out
 
 
 def test_transparency_is_put_back(here, capsys):
