@@ -138,9 +138,9 @@ show([noise, *rebuilt], ["start", *histories], columns=5, height=150)
 curves(histories, "content loss")
 
 # %% [markdown]
-# From the first block the photograph comes back almost pixel for pixel. Deeper down the edges stay where they were while
-# the exact colours drift and the fine texture becomes the critic's own idea of fur. This is what we want of content: the
-# cat is kept, and there is room for brush strokes.
+# Three blocks forget slowly: the photograph comes back almost pixel for pixel from the first block, and even from `relu3_2` it
+# has lost little. At `relu3_4` the drift begins: an eye gets a second rim, whiskers and fur are only roughly where they were.
+# That is the room we want for brush strokes, while the cat stays a cat.
 #
 # ## Exercises
 #

@@ -128,7 +128,7 @@ show([painted, coarse_to_fine], ["one size", "pyramid"], height=320)
 # %% [markdown]
 # ## What the weights do
 #
-# Down: more style. Across: more total variation. Since our losses are scale-free, a weight found here means the same at
+# Across: more style. Down: more total variation. Since our losses are scale-free, a weight found here means the same at
 # any size, and in training a fast network too.
 
 # %%

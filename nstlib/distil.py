@@ -157,10 +157,7 @@ class HalfFinished:
                 self.ages[i] = 0
         x = self.pictures[chosen].requires_grad_()
         wanted = student(self.targets[chosen])
-        loss = sum(
-            ((gram(f) - gram(wanted[name])).square().sum((1, 2)) / gram(wanted[name]).square().sum((1, 2))).sum()
-            for name, f in student(x).items()
-        )
+        loss = sum(gram_error(f, wanted[name]) for name, f in student(x).items())
         (gradient,) = torch.autograd.grad(loss, x)
         with torch.no_grad():
             self.pictures[chosen] = (x - rng.uniform(0.002, 0.03) * gradient.sign()).clamp(0, 1)
