@@ -1,4 +1,4 @@
-"""The command `nst`: paint from a terminal; its flags are the fields of the configs."""
+"""The command `nst`: paint and train from a terminal; its flags are the fields of the configs."""
 
 import io
 import re
@@ -8,14 +8,21 @@ from dataclasses import asdict
 from functools import partial, wraps
 from itertools import takewhile
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from tqdm.auto import tqdm
 
-from .errors import NstError
-from .gatys import Film, GatysConfig, stylize
-from .images import alpha_of, check_output, save_image
+from .errors import ImageError, NstError
+from .gatys import Film, GatysConfig, best_device, stylize
+from .images import FORMATS, PICTURES, alpha_of, check_output, save_image
+from .losses import apply_preset
+from .photos import fetch_coco
 from .samples import MASTERPIECES, find_image, sample_names
+from .training import TrainConfig, train
+from .transformer import export_onnx, load_transformer, model_files, paint
+
+Preset = Literal["gatys2016", "johnson2016", "pytorch_examples"] | None
 
 
 def stylize_command(
@@ -24,6 +31,7 @@ def stylize_command(
     config: tyro.conf.OmitArgPrefixes[GatysConfig],
     output: Path | None = None,
     film: Path | None = None,
+    preset: Preset = None,
 ) -> None:
     """Paint a picture in the style of one or more others, by optimisation (Gatys et al. 2016).
 
@@ -33,9 +41,11 @@ def stylize_command(
         config: settings of the painting.
         output: where to save, .png, .jpg or .webp; by default CONTENT_STYLE.png in this folder.
         film: also save the painting's progress as .gif or .webp.
+        preset: a paper's own losses, for all that is left at its default.
     """
     if not style:
         raise ValueError("--style: give at least one picture")
+    config = apply_preset(config, preset) if preset else config
     output = check_output(output or Path(f"{Path(content).stem}_{Path(style[0]).stem}.png"))
     if film:
         check_output(film, (".gif", ".webp"))
@@ -50,6 +60,138 @@ def stylize_command(
         tqdm.write(f"{recorder.save(film)}: {len(recorder.frames)} frames")
 
 
+def paint_command(
+    content: tyro.conf.Positional[tuple[str, ...]],
+    model: str,
+    output: Path | None = None,
+    size: int | None = None,
+    content_scale: float = 1.0,
+    preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none",
+    device: str | None = None,
+) -> None:
+    """Paint pictures with a trained network, each in one pass (Johnson et al. 2016).
+
+    Args:
+        content: photographs: files, folders, or samples' names.
+        model: a shipped network's name (see `nst models`) or the file of one.
+        output: a file for one picture, a folder for more; by default CONTENT_MODEL.png in this folder, and
+            for a folder FOLDER_MODEL beside it.
+        size: long side of the result in pixels; by default the picture's own.
+        content_scale: make the picture smaller by this factor before painting it.
+        preserve_colour: keep the content's colours.
+        device: cpu, cuda, mps; by default the best there is.
+    """
+    if not content:
+        raise ValueError("content: give at least one picture or folder")
+    if size is not None and size < 16:
+        raise ValueError(f"--size {size}: must be at least 16 pixels")
+    if not 0 < content_scale < float("inf"):
+        raise ValueError(f"--content-scale {content_scale}: must be a finite number above 0")
+    net = load_transformer(model).to(best_device(device))
+    jobs, failures = _paint_jobs(content, Path(model).stem, output), []
+    for source, target in tqdm(jobs, desc="painting", delay=1, disable=len(jobs) == 1):
+        try:
+            picture = find_image(source)
+            side = round((size or max(picture.size)) / content_scale)
+            painted = paint(picture, net, max(side, 1), preserve_colour)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            settings = {"content": str(source), "model": model, "size": side, "preserve_colour": preserve_colour}
+            save_image(painted, target, settings, alpha=alpha_of(picture))
+            if len(jobs) == 1:
+                tqdm.write(f"{target}: {painted.shape[-1]}×{painted.shape[-2]}, painted")
+        except ImageError as error:
+            failures.append(str(error))
+    if len(jobs) > 1:
+        tqdm.write(f"{len(jobs) - len(failures)} of {len(jobs)} pictures painted into {jobs[0][1].parent}")
+    if failures:
+        raise ImageError("\n     ".join(failures))
+
+
+def _paint_jobs(contents: tuple[str, ...], model: str, output: Path | None) -> list[tuple[str | Path, Path]]:
+    """What to paint, and where each result goes."""
+    folders = [content for content in contents if Path(content).is_dir()]
+    if len(contents) == 1 and not folders:
+        return [(contents[0], check_output(output or Path(f"{Path(contents[0]).stem}_{model}.png")))]
+    if output is not None and output.suffix.lower() in FORMATS:
+        raise ValueError(f"--output {output}: give a folder, for there are several pictures")
+    jobs: list[tuple[str | Path, Path]] = []
+    for content in contents:
+        path = Path(content)
+        if path.is_dir():
+            into = output or path.with_name(f"{path.resolve().name}_{model}")
+            files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+            if not files:
+                raise ImageError(f"{path}: no pictures in this folder")
+            jobs += [(file, into / f"{file.stem}.png") for file in files]
+        else:
+            jobs.append((content, (output or Path()) / f"{path.stem}_{model}.png"))
+    return _without_collisions(jobs)
+
+
+def _without_collisions(jobs: list[tuple[str | Path, Path]]) -> list[tuple[str | Path, Path]]:
+    """Two sources of one name, such as a.jpg and a.png, get results of different names."""
+    taken: set[Path] = set()
+    for i, (source, target) in enumerate(jobs):
+        number, wanted = 2, target
+        while target in taken:
+            target = wanted.with_stem(f"{wanted.stem}_{number}")
+            number += 1
+        taken.add(target)
+        jobs[i] = (source, target)
+    return jobs
+
+
+def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset = None) -> None:
+    """Train a fast network on one style (Johnson et al. 2016); the same command again goes on where it stopped.
+
+    Args:
+        config: settings of the training.
+        preset: a paper's own losses, for all that is left at its default.
+    """
+    train(apply_preset(config, preset) if preset else config)
+    tqdm.write(f"{config.save_model}: paint with `nst paint PHOTO --model {config.save_model}`")
+
+
+def models_command() -> None:
+    """List the shipped networks: size, style, training and quality."""
+    for name, path in model_files().items():
+        net = load_transformer(name)
+        card, parameters = net.card, sum(p.numel() for p in net.parameters())
+        print(f"{name}  {path.stat().st_size / 1e6:.2f} MB, {parameters:,} parameters, width {net.config.width}")
+        print(f"    style     {card['style']}; critic {card['critic']}; {card['photographs']:,} photographs")
+        print(f"    training  {card['steps']:,} steps of {card['pictures_per_step']}, {card['minutes']} minutes")
+        print(f"              on {card['machine']}" + _started(card))
+        if "gatys_iterations" in card:
+            print(f"    quality   objective of {card['gatys_iterations']} Gatys iterations on unseen photographs")
+
+
+def _started(card: dict) -> str:
+    return f", started from {card['started_from']}" if card.get("started_from") else ""
+
+
+def export_command(model: str, onnx: Path) -> None:
+    """Export a network to ONNX with dynamic height and width (needs `pip install nstlib[export]`).
+
+    Args:
+        model: a shipped network's name or the file of one.
+        onnx: where to write, .onnx.
+    """
+    export_onnx(load_transformer(model), onnx)
+    tqdm.write(f"{onnx}: input and output (1, 3, height, width) in [0, 1]")
+
+
+def photos_command(
+    split: tyro.conf.Positional[Literal["val2017", "train2014", "train2017"]], folder: Path = Path("photos")
+) -> None:
+    """Download the photographs of COCO to train on; a broken download goes on where it stopped.
+
+    Args:
+        split: val2017 (0.8 GB), train2014 (13 GB) or train2017 (18 GB).
+        folder: they come into a folder of the split's name in it.
+    """
+    tqdm.write(f"{fetch_coco(split, folder)}: ready for `nst train --dataset`")
+
+
 def samples_command() -> None:
     """List the pictures that can be named instead of a file."""
     names = sample_names()
@@ -62,7 +204,16 @@ def samples_command() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `nst`; wrong input ends with one line and exit code 2."""
-    commands = {"stylize": _deferred(stylize_command), "samples": _deferred(samples_command)}
+    commands = {
+        "stylize": stylize_command,
+        "paint": paint_command,
+        "train": train_command,
+        "models": models_command,
+        "export": export_command,
+        "photos": photos_command,
+        "samples": samples_command,
+    }
+    commands = {name: _deferred(command) for name, command in commands.items()}
     try:
         _parse(commands, arguments)()
     except (NstError, ValueError) as error:

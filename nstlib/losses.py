@@ -1,7 +1,7 @@
 """What the critic says of a picture: content, style and total variation, and their weighted sum."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -129,7 +129,8 @@ def squared_variation(image: Tensor) -> Tensor:
 
 
 def _distance(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, int]:
-    """‖x − target‖² and ‖target‖² of each sample `(B,)`, and the elements of one sample."""
+    """‖x − target‖² and ‖target‖² of each sample `(B,)`, in float32, and the elements of one sample."""
+    x, target = (t if t.dtype == torch.float64 else t.float() for t in (x, target))
     dims = tuple(range(1, x.ndim))
     return (x - target).square().sum(dims), target.square().sum(dims), x[0].numel()
 
@@ -179,6 +180,20 @@ PRESETS = {
         backbone="vgg16", content_weight=1e5, style_weight=1e10, formula="pytorch_examples", pooling="max"
     ),
 }
+
+
+def apply_preset(config: LossConfig, name: str) -> LossConfig:
+    """`config` with a preset's settings in every field of the losses that still has its default.
+
+    Raises:
+        ValueError: an unknown preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset={name!r}: choose {', '.join(PRESETS)}")
+    default = {field.name: field.default for field in fields(config)}
+    left = [field.name for field in fields(LossConfig) if getattr(config, field.name) == default[field.name]]
+    return replace(config, **{field: getattr(PRESETS[name], field) for field in left})
+
 
 Targets = Mapping[str, Tensor]
 

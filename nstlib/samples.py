@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import pooch
 from PIL import Image
 from skimage import data as photographs
 from torch import Tensor
@@ -204,6 +203,8 @@ def find_image(source: Source) -> Image.Image:
 
 def cache_folder() -> Path:
     """Where downloads are kept: `$NSTLIB_CACHE`, or the system's cache folder."""
+    import pooch  # only here and in fetch: training runs on machines without it
+
     return Path(os.environ.get("NSTLIB_CACHE") or pooch.os_cache("nstlib"))
 
 
@@ -213,6 +214,8 @@ def fetch(name: str) -> Path:
     Raises:
         ImageError: it cannot be had; says which samples need no download.
     """
+    import pooch
+
     piece = MASTERPIECES[name]
     ending = Path(piece.address).suffix
     try:

@@ -1,0 +1,458 @@
+"""Train a fast network on one style (Johnson et al. 2016), on any device, losing nothing when stopped.
+
+Every random choice is a function of the seed and of the step's number: a checkpoint holds the network,
+the optimiser, the gradient scaler and how many steps are done, and from that the learning rate, the
+crops and the random state of any step follow.
+"""
+
+import json
+import math
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from .errors import CheckpointError
+from .files import write_aside
+from .gatys import best_device
+from .images import resize, save_image
+from .losses import LossConfig, PerceptualLoss
+from .photos import Draws, PhotoFolder, collate
+from .samples import load_image
+from .transformer import TransformerConfig, TransformerNet, load_transformer
+
+VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LossConfig):
+    """All settings of a training run; the same names are the command line's flags."""
+
+    dataset: Path  # folder of photographs
+    style: str  # the painting: a file or a sample's name
+    save_model: Path = Path("model.safetensors")  # where the trained network goes
+    style_weight: float = 12.0  # weight of the style loss
+    content_weight: float = 1.0  # weight of the content loss
+    tv_weight: float = 0.12  # weight of the total variation; raise it against speckle
+    style_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
+    style_scales: tuple[float, ...] = (1.0, 0.5, 0.25)  # the Gram losses are taken at these scales of the picture
+    steps: int | None = None  # optimiser steps; None: by epochs
+    epochs: float = 2.0  # times through the photographs, where steps are not given
+    batch_size: int = 4  # photographs a step, for each process
+    accumulate: int = 1  # batches a step: a larger batch in the same memory
+    image_size: int = 256  # side of the crops, pixels
+    style_size: int = 512  # long side of the style picture, pixels
+    max_photos: int | None = None  # use this many photographs, chosen by the seed
+    lr: float = 2e-3  # Adam's rate at the start, falling to 0 along a cosine
+    network: TransformerConfig = field(default_factory=lambda: TransformerConfig(width=16))  # the layout
+    init_model: str | None = None  # start from this trained network, with its layout; None: from random weights
+    checkpoint_dir: Path | None = None  # state, log and sample sheets; None: SAVE_MODEL without its ending
+    log_every: int = 50  # steps between lines of the log
+    checkpoint_every: int = 500  # steps between checkpoints and sample sheets
+    precision: Literal["no", "bf16", "fp16"] | None = None  # None: what suits the device
+    compile: bool = False  # torch.compile the network: a minute's wait, then faster on CUDA
+    workers: int = 2  # processes that read photographs
+    seed: int = 0  # of the weights, the order and the crops
+    device: str | None = None  # cpu, cuda, mps; None: the best there is
+
+    def __post_init__(self):
+        super().__post_init__()
+        least = {"batch_size": 1, "accumulate": 1, "image_size": 32, "style_size": 32, "workers": 0}
+        least |= {"log_every": 1, "checkpoint_every": 1, "steps": 1, "max_photos": 1}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is None and name in ("steps", "max_photos"):
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+                raise ValueError(f"{name}={value!r}: must be a whole number, at least {smallest}")
+        for name in ("epochs", "lr"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)!r}: must be a finite number above 0")
+        if self.precision not in (None, "no", "bf16", "fp16"):
+            raise ValueError(f"precision={self.precision!r}: choose no, bf16 or fp16")
+        if Path(self.save_model).suffix != ".safetensors":
+            raise ValueError(f"save_model={str(self.save_model)!r}: networks are saved as .safetensors")
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoint, log and sample sheets are."""
+        return Path(self.checkpoint_dir or Path(self.save_model).with_suffix(""))
+
+
+# of these a resumed run may have others; the rest decides what is learned, step by step
+MAY_CHANGE = {"dataset", "save_model", "steps", "epochs", "checkpoint_dir", "log_every", "checkpoint_every"}
+MAY_CHANGE |= {"compile", "workers", "device", "weights"}
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """What the trainer reports."""
+
+    step: int  # optimiser steps done
+    losses: dict[str, float]  # content, style, tv and total, mean since the last report
+    pictures_per_second: float  # over all processes, since the last report
+    sheet: Path | None = None  # the sample sheet, where one was just saved
+
+
+def best_precision(device: torch.device) -> str:
+    """bf16 where the hardware computes in it, fp16 on older CUDA, else none.
+
+    A Colab T4 claims bf16 and emulates it: only compute capability 8.0 and later counts.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        have = torch.cpu.get_capabilities()
+        return "bf16" if have.get("avx512_bf16") or have.get("amx_bf16") else "no"
+    return "no"
+
+
+class Trainer:
+    """Trains step by step; made again with the same settings, it goes on from its checkpoint.
+
+    Raises:
+        ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self.config, self.count, self.rate_scale, self.seconds = config, 0, 1.0, 0.0
+        self.notes: list[str] = []
+        self.photos = PhotoFolder(config.dataset, config.image_size, config.max_photos, config.seed)
+        style = load_image(config.style, config.style_size)
+        self.accelerator = _accelerator(config)
+        self.device, main = self.accelerator.device, self.accelerator.is_main_process
+        self.loss = PerceptualLoss(config).to(self.device)
+        self.loss.set_styles([style.to(self.device)])
+        torch.manual_seed(config.seed)
+        self.net = load_transformer(config.init_model) if config.init_model else TransformerNet(config.network)
+        self.net = self.net.train().requires_grad_(True)
+        if config.compile:
+            self.net.compile()
+        optimiser = torch.optim.Adam(self.net.parameters(), lr=config.lr)
+        self.model, self.optimiser = self.accelerator.prepare(self.net, optimiser)
+        self._sums, self._since, self._batches = {}, time.perf_counter(), None
+        if main:
+            (config.folder / "samples").mkdir(parents=True, exist_ok=True)
+            tqdm.write(self.photos.report())
+        if (config.folder / "state.pth").exists():
+            self._resume()
+        self._good = self._state()
+
+    @property
+    def steps(self) -> int:
+        """How many steps the run has in all."""
+        if self.config.steps is not None:
+            return self.config.steps
+        return math.ceil(self.config.epochs * len(self.photos) / self.pictures_per_step)
+
+    @property
+    def pictures_per_step(self) -> int:
+        return self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
+
+    def rate(self) -> float:
+        """Adam's rate now: a short warm-up, then a cosine down to 0."""
+        warm = min(1.0, (self.count + 1) / 50)
+        progress = min(1.0, self.count / self.steps)
+        return self.rate_scale * self.config.lr * warm * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def step(self, n: int = 1) -> TrainState:
+        """Advance up to `n` steps, not beyond the end; returns the mean losses over them."""
+        for _ in range(min(n, self.steps - self.count)):
+            self.advance()
+        return self.report()
+
+    def advance(self) -> None:
+        """One optimiser step."""
+        torch.manual_seed(hash((self.config.seed, self.count, self.accelerator.process_index)) % 2**63)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        for _ in range(self.config.accumulate):
+            self._batch()
+        self.count += 1
+
+    def _batch(self) -> None:
+        """Losses and gradients of one batch; on the last of a step, the optimiser moves."""
+        photos = self._next()
+        with self.accelerator.accumulate(self.model):
+            with self.accelerator.autocast():
+                self.loss.set_content(photos)
+                losses = self.loss(self.model(photos))
+            self.accelerator.backward(losses["total"])
+            if self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_norm_(self.net.parameters(), 1.0)
+            self.optimiser.step()
+            self.optimiser.zero_grad()
+        for name, value in losses.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        self._sums["batches"] = self._sums.get("batches", 0) + 1
+
+    def _next(self) -> Tensor:
+        """The next batch of crops, from the draw that the step's number says."""
+        if self._batches is None:
+            rank, size = self.accelerator.process_index, self.accelerator.num_processes
+            draws = Draws(self.config.batch_size, self.count, self.steps, self.config.accumulate, rank, size)
+            workers = self.config.workers
+            loader = DataLoader(self.photos, batch_sampler=draws, collate_fn=collate, num_workers=workers)
+            self._batches = iter(loader)
+        crops, damaged = next(self._batches)
+        for name in damaged:
+            note = f"{name}: damaged, skipped"
+            if note not in self.notes:
+                self._say(note)
+        return crops.to(self.device, memory_format=torch.channels_last)
+
+    def report(self) -> TrainState:
+        """The mean losses and the speed since the last report."""
+        batches, now = self._sums.pop("batches", 0), time.perf_counter()
+        losses = {name: (value / batches).item() for name, value in self._sums.items()}
+        done = batches / self.config.accumulate * self.pictures_per_step
+        self.seconds += now - self._since
+        state = TrainState(self.count, losses, done / max(now - self._since, 1e-9))
+        self._sums, self._since = {}, now
+        return state
+
+    # ── what is kept ────────────────────────────────────────────────────────────────────────────
+
+    def _state(self) -> dict:
+        scaler = self.accelerator.scaler
+        state = {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict(), "count": self.count}
+        state |= {"rate_scale": self.rate_scale, "seconds": self.seconds}
+        return _copy(state | {"scaler": scaler.state_dict() if scaler else {}})
+
+    def _restore(self, state: dict) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(_copy(state["optimiser"]))
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.count, self.rate_scale, self.seconds = state["count"], state["rate_scale"], state["seconds"]
+        self._batches, self._sums = None, {}
+
+    def guard(self) -> bool:
+        """Whether all weights are finite; if not, go back to the last good state with half the rate.
+
+        Raises:
+            CheckpointError: the rate was halved ten times and it did not help.
+        """
+        if all(torch.isfinite(t).all() for t in self.net.state_dict().values()):
+            self._good = self._state()
+            return True
+        at, scale = self.count, self.rate_scale / 2
+        self._restore(self._good)
+        self.rate_scale = scale
+        if scale < 2**-10:
+            raise CheckpointError(f"{self.config.folder}: the loss does not stay finite; lower --lr or the weights")
+        self._say(f"step {at}: the loss is not finite; back to step {self.count}, half the rate")
+        return False
+
+    def save(self) -> Path | None:
+        """Write the checkpoint, the network and a sample sheet, each aside and then renamed; returns the sheet."""
+        if not self.accelerator.is_main_process:
+            return None
+        settings = {f.name: _plain(getattr(self.config, f.name)) for f in fields(self.config)}
+        _write(self.config.folder / "state.pth", lambda path: torch.save(self._state() | {"config": settings}, path))
+        self.trained().save(self.config.save_model)
+        return self.sheet()
+
+    def trained(self) -> TransformerNet:
+        """A copy of the network as it is now, on the CPU, with its card."""
+        net = TransformerNet(self.net.config, self.card())
+        net.load_state_dict({name: t.detach().cpu() for name, t in self.net.state_dict().items()})
+        return net.eval().requires_grad_(False)
+
+    def card(self) -> dict:
+        """What a user of the network should know of its making; no folders of this machine."""
+        config = self.config
+        settings = {f.name: getattr(config, f.name) for f in fields(LossConfig)}
+        settings = {name: _plain(value) for name, value in settings.items() if value is not None}
+        if config.weights:
+            settings["weights"] = Path(config.weights).name
+        content, style = config.layers()
+        card = {"style": Path(config.style).stem, "critic": self.loss.extractor.backbone, "losses": settings}
+        card |= {"content_layers": content, "style_layers": style, "photographs": len(self.photos)}
+        card |= {"dataset": Path(config.dataset).name, "image_size": config.image_size, "lr": config.lr}
+        card |= {"style_size": config.style_size, "pictures_per_step": self.pictures_per_step, "steps": self.count}
+        card |= {"started_from": config.init_model and Path(config.init_model).stem}
+        card |= {"machine": _machine(self.device), "precision": self.accelerator.mixed_precision, "seed": config.seed}
+        return card | {"minutes": round(self.seconds / 60, 1)}
+
+    @torch.no_grad()
+    def sheet(self) -> Path:
+        """Save the validation photographs as the network paints them now."""
+        height, painted = 256, []
+        for name in VALIDATION:
+            photo = load_image(name)
+            size = (height, round(photo.shape[-1] * height / photo.shape[-2]))
+            photo = resize(photo, size).to(self.device)
+            painted.append(torch.cat([photo, self.net(photo)], 2).cpu())  # (1, 3, 2·height, W)
+        path = self.config.folder / "samples" / f"{self.count:06d}.jpg"
+        return save_image(torch.cat(painted, 3), path, quality=88)
+
+    def log(self, state: TrainState) -> None:
+        """Add a line to `log.jsonl`."""
+        if self.accelerator.is_main_process:
+            line = {"step": state.step, **state.losses, "pictures_per_second": round(state.pictures_per_second, 2)}
+            with open(self.config.folder / "log.jsonl", "a") as file:
+                file.write(json.dumps(line | {"lr": self.rate()}) + "\n")
+
+    def _resume(self) -> None:
+        path = self.config.folder / "state.pth"
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            before = saved["config"]
+        except Exception as error:  # on damaged files torch's unpickler raises almost anything
+            raise CheckpointError(
+                f"{path}: cannot be read ({error}). Give another --checkpoint-dir to start anew."
+            ) from error
+        now = {f.name: _plain(getattr(self.config, f.name)) for f in fields(self.config)}
+        other = [n for n in now if n not in MAY_CHANGE and before.get(n, now[n]) != now[n]]
+        if other:
+            said = ", ".join(f"{n}={before[n]} (now {now[n]})" for n in other)
+            raise CheckpointError(
+                f"{path}: was made with {said}. Use the same settings to go on, or another --checkpoint-dir."
+            )
+        self._restore(saved)
+        if self.accelerator.is_main_process:
+            _cut_log(self.config.folder / "log.jsonl", self.count)
+        self._say(f"going on from step {self.count} of {self.steps}")
+
+    def _say(self, note: str) -> None:
+        self.notes.append(note)
+        if self.accelerator.is_main_process:
+            tqdm.write(note)
+
+
+def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = None) -> TransformerNet:
+    """Train to the end, or to Ctrl-C, saving on the way; the same call again goes on where it stopped.
+
+    Args:
+        config: see `TrainConfig`.
+        callback: is given a state at every line of the log, with the sample sheet where one was saved.
+
+    Returns:
+        The trained network on the CPU, as saved in `config.save_model`.
+
+    Raises:
+        ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
+    """
+    trainer = Trainer(config)
+    main = trainer.accelerator.is_main_process
+    with (
+        _stop_signals() as stopped,
+        tqdm(total=trainer.steps, initial=trainer.count, desc="training", disable=not main, mininterval=0.5) as bar,
+    ):
+        while trainer.count < trainer.steps and not stopped:
+            trainer.advance()
+            bar.update()
+            ends = stopped or trainer.count == trainer.steps
+            if ends or not trainer.count % config.log_every or not trainer.count % config.checkpoint_every:
+                state = trainer.report()
+                if not trainer.guard():
+                    bar.n = trainer.count
+                    continue
+                trainer.log(state)
+                bar.set_postfix(content=state.losses["content"], style=state.losses["style"])
+                sheet = trainer.save() if ends or not trainer.count % config.checkpoint_every else None
+                if callback and main:
+                    callback(replace(state, sheet=sheet))
+    if stopped and main:
+        tqdm.write(f"stopped at step {trainer.count} of {trainer.steps}; the same command goes on from there")
+    return trainer.trained()
+
+
+# ── small helpers ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _accelerator(config: TrainConfig) -> Accelerator:
+    """Device, precision and processes; a second run in one notebook may ask for others."""
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+    device = best_device(config.device)
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=config.precision or best_precision(device),
+        gradient_accumulation_steps=config.accumulate,
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect Ctrl-C and SIGTERM, so that a step is never cut in two; the second Ctrl-C stops at once."""
+    received: list[int] = []
+
+    def note(number, frame):
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be taken
+        yield received
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _copy(value):
+    """Nested dictionaries and lists with every tensor copied to the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _plain(value):
+    """A setting as plain data, equal before and after a file."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, TransformerConfig):
+        return asdict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> None:
+    try:
+        with write_aside(path) as aside:
+            write(aside)
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
+        raise CheckpointError(
+            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
+        ) from error
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Take away what was logged after the checkpoint: those steps are done again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+        with write_aside(path) as aside:
+            aside.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):  # a line that was cut short
+        return math.inf
+
+
+def _machine(device: torch.device) -> str:
+    """What it ran on, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.upper()}, {torch.get_num_threads()} threads ({platform.machine()})"
