@@ -1,7 +1,7 @@
 """Neural style transfer: a small library for the notebooks beside it.
 
 Floors, each using only those below: `errors`, `files`, `images` · `samples`, `colour`, `features` ·
-`losses` · `gatys` · `distil` · `plots`, `cli`.
+`losses` · `gatys`, `transformer` · `photos`, `training`, `distil` · `plots`, `cli`.
 """
 
 from .colour import recolour
@@ -19,8 +19,11 @@ from .images import (
     to_pil,
     to_tensor,
 )
-from .losses import PRESETS, LossConfig, PerceptualLoss, gram, masked_gram, total_variation
+from .losses import PRESETS, LossConfig, PerceptualLoss, apply_preset, gram, masked_gram, total_variation
+from .photos import PhotoFolder, fetch_coco
 from .samples import PAINTINGS, find_image, load_image, sample_names
+from .training import TrainConfig, Trainer, TrainState, train
+from .transformer import TransformerConfig, TransformerNet, export_onnx, load_transformer, model_files, paint
 
 __all__ = [
     "PAINTINGS",
@@ -35,14 +38,26 @@ __all__ = [
     "NstError",
     "PaintState",
     "PerceptualLoss",
+    "PhotoFolder",
+    "TrainConfig",
+    "TrainState",
+    "Trainer",
+    "TransformerConfig",
+    "TransformerNet",
     "WeightsError",
     "alpha_of",
+    "apply_preset",
+    "export_onnx",
+    "fetch_coco",
     "find_image",
     "gram",
     "jpeg_bytes",
     "load_image",
+    "load_transformer",
     "masked_gram",
+    "model_files",
     "open_image",
+    "paint",
     "pyramid",
     "recolour",
     "resize",
@@ -54,4 +69,5 @@ __all__ = [
     "to_pil",
     "to_tensor",
     "total_variation",
+    "train",
 ]

@@ -1,16 +1,18 @@
 """The command `nst`: paint and train from a terminal; its flags are the fields of the configs."""
 
 import io
+import os
 import re
 import sys
 from contextlib import redirect_stderr
 from dataclasses import asdict
 from functools import partial, wraps
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Literal
 
 import tyro
+from accelerate import PartialState
 from tqdm.auto import tqdm
 
 from .errors import ImageError, NstError
@@ -99,10 +101,11 @@ def paint_command(
             save_image(painted, target, settings, alpha=alpha_of(picture))
             if len(jobs) == 1:
                 tqdm.write(f"{target}: {painted.shape[-1]}×{painted.shape[-2]}, painted")
-        except ImageError as error:
+        except (ImageError, OSError) as error:  # OSError: the folder for it cannot be made
             failures.append(str(error))
     if len(jobs) > 1:
-        tqdm.write(f"{len(jobs) - len(failures)} of {len(jobs)} pictures painted into {jobs[0][1].parent}")
+        folders = ", ".join(dict.fromkeys(str(target.parent) for _, target in jobs))
+        tqdm.write(f"{len(jobs) - len(failures)} of {len(jobs)} pictures painted into {folders}")
     if failures:
         raise ImageError("\n     ".join(failures))
 
@@ -118,7 +121,8 @@ def _paint_jobs(contents: tuple[str, ...], model: str, output: Path | None) -> l
     for content in contents:
         path = Path(content)
         if path.is_dir():
-            into = output or path.with_name(f"{path.resolve().name}_{model}")
+            whole = Path(os.path.abspath(path))  # `.` and `..` have no name to add to
+            into = output or whole.with_name(f"{whole.name}_{model}")
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
             if not files:
                 raise ImageError(f"{path}: no pictures in this folder")
@@ -149,13 +153,14 @@ def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset
         preset: a paper's own losses, for all that is left at its default.
     """
     train(apply_preset(config, preset) if preset else config)
-    tqdm.write(f"{config.save_model}: paint with `nst paint PHOTO --model {config.save_model}`")
+    if PartialState().is_main_process:
+        tqdm.write(f"{config.save_model}: paint with `nst paint PHOTO --model {config.save_model}`")
 
 
 def models_command() -> None:
     """List the shipped networks: size, style, training and quality."""
     for name, path in model_files().items():
-        net = load_transformer(name)
+        net = load_transformer(path)
         card, parameters = net.card, sum(p.numel() for p in net.parameters())
         print(f"{name}  {path.stat().st_size / 1e6:.2f} MB, {parameters:,} parameters, width {net.config.width}")
         print(f"    style     {card['style']}; critic {card['critic']}; {card['photographs']:,} photographs")
@@ -236,7 +241,16 @@ def _parse(commands, arguments):
             return tyro.extras.subcommand_cli_from_dict(commands, prog="nst", args=arguments, description=__doc__)
     except SystemExit as end:
         lines = [line.strip("│ ") for line in message.getvalue().splitlines()]
-        said = " ".join(takewhile(lambda line: "──" not in line, lines[1:]))
+        text = dropwhile(_is_rule, lines[1:])  # below the title there is a rule where the terminal is ASCII
+        said = " ".join(takewhile(lambda line: not _is_rule(line), text))
         if end.code:
             print(f"nst: {re.sub(r'^Error parsing __tyro[^:]*: ', '', said).strip()}", file=sys.stderr)
         raise
+
+
+def _is_rule(line: str) -> bool:
+    return "──" in line or "----" in line
+
+
+if __name__ == "__main__":  # for `accelerate launch -m nstlib.cli train …`
+    main()

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -53,8 +54,9 @@ class PhotoFolder(Dataset):
         found: list[Path] = []
         for path in tqdm(files, desc="looking through the photographs", delay=2, leave=False):
             problem = _problem(path)
-            self.skipped[problem] += bool(problem)
-            if not problem:
+            if problem:
+                self.skipped[problem] += 1
+            else:
                 found.append(path)
             if max_photos and len(found) == max_photos:
                 break
@@ -62,7 +64,7 @@ class PhotoFolder(Dataset):
 
     def report(self) -> str:
         """What was found and what was skipped, in one line."""
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items()) if count)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items()))
         return f"{len(self.files):,} photographs" + (f"; skipped {reasons}" if reasons else "")
 
     def __len__(self) -> int:
@@ -71,8 +73,10 @@ class PhotoFolder(Dataset):
     def __getitem__(self, draw: int) -> tuple[Tensor, list[str]]:
         """Draw `draw`: a crop `(3, side, side)` in [0, 1], and the files found damaged on the way to it."""
         damaged: list[str] = []
-        for attempt in range(draw, draw + len(self)):
-            path = self.files[self._order(attempt // len(self))[attempt % len(self)]]
+        epoch, first = divmod(draw, len(self))
+        order = self._order(epoch)
+        for file in order[first:] + order[:first]:  # in place of a damaged one, the next of the same epoch
+            path = self.files[file]
             try:
                 return self._crop(path, random.Random(f"{self.seed} {draw}")), damaged
             except ImageError:
@@ -90,7 +94,7 @@ class PhotoFolder(Dataset):
         try:
             with Image.open(path) as image:
                 image.draft("RGB", (2 * self.side, 2 * self.side))  # a large JPEG is decoded at 1/2, 1/4, 1/8
-                picture = open_image(image).convert("RGB")
+                picture = open_image(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ImageError(f"{path}: cannot be read ({error}).") from error
         edge = max(1, round(min(picture.size) * rng.uniform(0.6, 1)))
@@ -106,12 +110,15 @@ def _problem(path: Path) -> str:
     if path.suffix.lower() not in PICTURES:
         return "not pictures"
     try:
-        with Image.open(path) as image:
-            width, height = image.size
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # oddities that Pillow reads over
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                width, height = image.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return "too large"
     except Exception:  # on damaged files Pillow raises almost anything
         return "damaged"
-    if width * height > Image.MAX_IMAGE_PIXELS:
-        return "too large"
     return f"under {SMALLEST} px" if min(width, height) < SMALLEST else ""
 
 
@@ -174,7 +181,10 @@ def fetch_coco(split: str, folder: str | Path = "photos") -> Path:
     folder = Path(folder)
     if (folder / split).is_dir():
         return folder / split
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"{folder}: the folder cannot be made ({error}). Choose another.") from error
     archive = folder / f"{split}.zip"
     _download(f"{COCO}{split}.zip", archive, COCO_SPLITS[split])
     _unpack(archive, folder, split)

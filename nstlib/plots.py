@@ -1,16 +1,19 @@
 """The figures of the notebooks: contact sheets in true pixels, loss curves, feature maps, Gram matrices."""
 
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
+from IPython.display import DisplayHandle
 from IPython.display import Image as Display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from torch import Tensor, nn
 
 from .images import to_pil
 
@@ -58,11 +61,16 @@ def feature_maps(features: Tensor, count: int = 8) -> list[Image.Image]:
     return [to_pil(m.expand(3, -1, -1)) for m in (maps - low) / (high - low).clamp_min(1e-8)]
 
 
-def curves(histories: Mapping[str, Sequence[float]], ylabel: str = "loss", xlabel: str = "step") -> Figure:
-    """Losses against steps, on a logarithmic scale."""
+def curves(
+    histories: Mapping[str, Sequence[float]],
+    ylabel: str = "loss",
+    xlabel: str = "step",
+    steps: Sequence[int] | None = None,
+) -> Figure:
+    """Losses against steps, on a logarithmic scale; `steps` says where each value stands, if not at 0, 1, 2 …"""
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     for label, values in histories.items():
-        axes.plot(values, label=label, linewidth=1.8)
+        axes.plot(steps or range(len(values)), values, label=label, linewidth=1.8)
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -81,3 +89,63 @@ def heat_maps(grams: Mapping[str, Tensor]) -> Figure:
         axis.set_axis_off()
     plt.close(figure)
     return figure
+
+
+def architecture(net: nn.Module, size: int = 256) -> Figure:
+    """What becomes of a picture in a `TransformerNet`: a bar a layer, as tall as its maps, as wide as its channels."""
+    shapes: list[tuple[str, torch.Size]] = []
+    layers = [*net.down, *net.residual, *net.up, net.paint]
+    hooks = [layer.register_forward_hook(lambda m, i, out: shapes.append((_kind(m), out.shape))) for layer in layers]
+    with torch.no_grad():
+        net(torch.zeros(1, 3, size, size))
+    for hook in hooks:
+        hook.remove()
+    figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
+    x, colours = 0.0, {"convolution": "#4c72b0", "residual": "#dd8452", "resize": "#55a868", "deconv": "#c44e52"}
+    for kind, (_, channels, height, _) in [("picture", (1, 3, size, size)), *shapes]:
+        axes.bar(x, height, channels, bottom=-height / 2, align="edge", color=colours.get(kind, "#8c8c8c"))
+        axes.text(
+            x + channels / 2, -height / 2 - 0.06 * size, f"{channels}\n{height}²", ha="center", va="top", fontsize=8
+        )
+        x += channels + 32
+    for kind, colour in colours.items():
+        if kind in [name for name, _ in shapes]:
+            axes.bar(0, 0, color=colour, label=kind)
+    axes.set(ylim=(-0.75 * size, 0.55 * size))
+    axes.legend(frameon=False, ncols=3, loc="upper center")
+    axes.set_axis_off()
+    plt.close(figure)
+    return figure
+
+
+def _kind(layer: nn.Module) -> str:
+    """What a layer of a `TransformerNet` does, in a word."""
+    if hasattr(layer, "first"):
+        return "residual"
+    inner = [type(module).__name__ for module in layer.modules()]
+    return "deconv" if "ConvTranspose2d" in inner else "resize" if "Upsample" in inner else "convolution"
+
+
+class LivePlot:
+    """A callback of `train` that shows the loss curves and the newest sample sheet, and keeps them up to date.
+
+    Reads the run's log, so that a resumed run shows its whole history.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.handles: dict[str, DisplayHandle] = {}
+
+    def __call__(self, state) -> None:
+        lines = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+        histories = {name: [line[name] for line in lines] for name in ("content", "style", "total")}
+        self._show("curves", curves(histories, steps=[line["step"] for line in lines]))
+        if state.sheet:
+            self._show("sheet", Display(Path(state.sheet).read_bytes(), format="jpeg"))
+
+    def _show(self, name: str, what) -> None:
+        if name in self.handles:
+            self.handles[name].update(what)
+        else:
+            self.handles[name] = DisplayHandle()
+            self.handles[name].display(what)

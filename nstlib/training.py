@@ -45,8 +45,9 @@ class TrainConfig(LossConfig):
     save_model: Path = Path("model.safetensors")  # where the trained network goes
     style_weight: float = 12.0  # weight of the style loss
     content_weight: float = 1.0  # weight of the content loss
-    tv_weight: float = 0.12  # weight of the total variation; raise it against speckle
+    tv_weight: float = 0.2  # weight of the total variation; raise it against speckle
     style_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
+    content_layers: tuple[str, ...] | None = ("relu2_2", "relu3_2")  # the finer one keeps faces and flat areas readable
     style_scales: tuple[float, ...] = (1.0, 0.5, 0.25)  # the Gram losses are taken at these scales of the picture
     steps: int | None = None  # optimiser steps; None: by epochs
     epochs: float = 2.0  # times through the photographs, where steps are not given
@@ -122,6 +123,8 @@ def best_precision(device: torch.device) -> str:
 class Trainer:
     """Trains step by step; made again with the same settings, it goes on from its checkpoint.
 
+    One at a time in a process: accelerate keeps precision and accumulation for all together.
+
     Raises:
         ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
     """
@@ -144,10 +147,13 @@ class Trainer:
         self.model, self.optimiser = self.accelerator.prepare(self.net, optimiser)
         self._sums, self._since, self._batches = {}, time.perf_counter(), None
         if main:
-            (config.folder / "samples").mkdir(parents=True, exist_ok=True)
+            with _writing(config.folder):
+                (config.folder / "samples").mkdir(parents=True, exist_ok=True)
             tqdm.write(self.photos.report())
         if (config.folder / "state.pth").exists():
             self._resume()
+        if main:
+            _cut_log(config.folder / "log.jsonl", self.count)
         self._good = self._state()
 
     @property
@@ -204,7 +210,9 @@ class Trainer:
             rank, size = self.accelerator.process_index, self.accelerator.num_processes
             draws = Draws(self.config.batch_size, self.count, self.steps, self.config.accumulate, rank, size)
             workers = self.config.workers
-            loader = DataLoader(self.photos, batch_sampler=draws, collate_fn=collate, num_workers=workers)
+            loader = DataLoader(
+                self.photos, batch_sampler=draws, collate_fn=collate, num_workers=workers, worker_init_fn=_heedless
+            )
             self._batches = iter(loader)
         crops, damaged = next(self._batches)
         for name in damaged:
@@ -214,14 +222,21 @@ class Trainer:
         return crops.to(self.device, memory_format=torch.channels_last)
 
     def report(self) -> TrainState:
-        """The mean losses and the speed since the last report."""
+        """The mean losses of all processes, and the speed, since the last report."""
         batches, now = self._sums.pop("batches", 0), time.perf_counter()
-        losses = {name: (value / batches).item() for name, value in self._sums.items()}
+        means = {name: self.accelerator.reduce(value / batches, "mean") for name, value in self._sums.items()}
+        losses = {name: mean.item() for name, mean in means.items()}
         done = batches / self.config.accumulate * self.pictures_per_step
         self.seconds += now - self._since
         state = TrainState(self.count, losses, done / max(now - self._since, 1e-9))
         self._sums, self._since = {}, now
         return state
+
+    def agreed(self, here: bool) -> bool:
+        """Whether it is so in any process, so that all stop at the same step."""
+        if self.accelerator.num_processes == 1:
+            return here
+        return self.accelerator.reduce(torch.tensor(float(here), device=self.device)).item() > 0
 
     # ── what is kept ────────────────────────────────────────────────────────────────────────────
 
@@ -257,13 +272,18 @@ class Trainer:
         return False
 
     def save(self) -> Path | None:
-        """Write the checkpoint, the network and a sample sheet, each aside and then renamed; returns the sheet."""
+        """Write the network, a sample sheet and the checkpoint, each aside and then renamed; returns the sheet.
+
+        The checkpoint comes last: a run that is killed in between makes all three again.
+        """
         if not self.accelerator.is_main_process:
             return None
-        settings = {f.name: _plain(getattr(self.config, f.name)) for f in fields(self.config)}
-        _write(self.config.folder / "state.pth", lambda path: torch.save(self._state() | {"config": settings}, path))
         self.trained().save(self.config.save_model)
-        return self.sheet()
+        sheet, path = self.sheet(), self.config.folder / "state.pth"
+        settings = {f.name: _plain(getattr(self.config, f.name)) for f in fields(self.config)}
+        with _writing(path), write_aside(path) as aside:
+            torch.save(self._state() | {"config": settings}, aside)
+        return sheet
 
     def trained(self) -> TransformerNet:
         """A copy of the network as it is now, on the CPU, with its card."""
@@ -290,12 +310,12 @@ class Trainer:
     @torch.no_grad()
     def sheet(self) -> Path:
         """Save the validation photographs as the network paints them now."""
-        height, painted = 256, []
+        height, painted, net = 256, [], self.trained().to(self.device)
         for name in VALIDATION:
             photo = load_image(name)
             size = (height, round(photo.shape[-1] * height / photo.shape[-2]))
             photo = resize(photo, size).to(self.device)
-            painted.append(torch.cat([photo, self.net(photo)], 2).cpu())  # (1, 3, 2·height, W)
+            painted.append(torch.cat([photo, net(photo)], 2).cpu())  # (1, 3, 2·height, W)
         path = self.config.folder / "samples" / f"{self.count:06d}.jpg"
         return save_image(torch.cat(painted, 3), path, quality=88)
 
@@ -303,7 +323,8 @@ class Trainer:
         """Add a line to `log.jsonl`."""
         if self.accelerator.is_main_process:
             line = {"step": state.step, **state.losses, "pictures_per_second": round(state.pictures_per_second, 2)}
-            with open(self.config.folder / "log.jsonl", "a") as file:
+            path = self.config.folder / "log.jsonl"
+            with _writing(path), open(path, "a") as file:
                 file.write(json.dumps(line | {"lr": self.rate()}) + "\n")
 
     def _resume(self) -> None:
@@ -313,7 +334,7 @@ class Trainer:
             before = saved["config"]
         except Exception as error:  # on damaged files torch's unpickler raises almost anything
             raise CheckpointError(
-                f"{path}: cannot be read ({error}). Give another --checkpoint-dir to start anew."
+                f"{path}: cannot be read ({type(error).__name__}). Give another --checkpoint-dir to start anew."
             ) from error
         now = {f.name: _plain(getattr(self.config, f.name)) for f in fields(self.config)}
         other = [n for n in now if n not in MAY_CHANGE and before.get(n, now[n]) != now[n]]
@@ -323,8 +344,6 @@ class Trainer:
                 f"{path}: was made with {said}. Use the same settings to go on, or another --checkpoint-dir."
             )
         self._restore(saved)
-        if self.accelerator.is_main_process:
-            _cut_log(self.config.folder / "log.jsonl", self.count)
         self._say(f"going on from step {self.count} of {self.steps}")
 
     def _say(self, note: str) -> None:
@@ -352,22 +371,25 @@ def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = N
         _stop_signals() as stopped,
         tqdm(total=trainer.steps, initial=trainer.count, desc="training", disable=not main, mininterval=0.5) as bar,
     ):
-        while trainer.count < trainer.steps and not stopped:
+        ends = False
+        while trainer.count < trainer.steps and not ends:
             trainer.advance()
             bar.update()
-            ends = stopped or trainer.count == trainer.steps
+            ends = trainer.agreed(bool(stopped)) or trainer.count == trainer.steps
             if ends or not trainer.count % config.log_every or not trainer.count % config.checkpoint_every:
                 state = trainer.report()
                 if not trainer.guard():
-                    bar.n = trainer.count
+                    bar.n, ends = trainer.count, False
                     continue
                 trainer.log(state)
                 bar.set_postfix(content=state.losses["content"], style=state.losses["style"])
                 sheet = trainer.save() if ends or not trainer.count % config.checkpoint_every else None
                 if callback and main:
                     callback(replace(state, sheet=sheet))
-    if stopped and main:
+    if trainer.count < trainer.steps and main:
         tqdm.write(f"stopped at step {trainer.count} of {trainer.steps}; the same command goes on from there")
+    if not Path(config.save_model).exists():  # of a finished run, and moved away since
+        trainer.save()
     return trainer.trained()
 
 
@@ -380,6 +402,8 @@ def _accelerator(config: TrainConfig) -> Accelerator:
         AcceleratorState._reset_state(reset_partial_state=True)
         GradientState._reset_state()
     device = best_device(config.device)
+    if device.type == "cpu" and config.precision == "fp16":  # accelerate would compute in float32 and not say so
+        raise ValueError("precision='fp16': not on a CPU; choose no or bf16")
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=config.precision or best_precision(device),
@@ -408,6 +432,12 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def _heedless(worker: int) -> None:
+    """Signals to the whole group of processes are the trainer's business; it needs its workers to the end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _copy(value):
     """Nested dictionaries and lists with every tensor copied to the CPU."""
     if isinstance(value, Tensor):
@@ -426,10 +456,11 @@ def _plain(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-def _write(path: Path, write: Callable[[Path], None]) -> None:
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What goes wrong in writing, said with the path and the remedy."""
     try:
-        with write_aside(path) as aside:
-            write(aside)
+        yield
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
         raise CheckpointError(
             f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
@@ -440,7 +471,7 @@ def _cut_log(path: Path, step: int) -> None:
     """Take away what was logged after the checkpoint: those steps are done again."""
     if path.exists():
         lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-        with write_aside(path) as aside:
+        with _writing(path), write_aside(path) as aside:
             aside.write_text("".join(f"{line}\n" for line in lines))
 
 

@@ -1,6 +1,7 @@
 """The fast network: one pass from photograph to painting (Johnson, Alahi & Fei-Fei, ECCV 2016)."""
 
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
@@ -198,15 +199,15 @@ def load_transformer(model: str | Path, norm: Literal["instance", "batch"] | Non
 
     Args:
         model: a bundled network's name (see `model_files`), a `.safetensors` file of ours, or a state dict
-            (`.pth`, `.safetensors`) of pytorch/examples' layout, of any width and number of blocks.
+            (`.pth`) of pytorch/examples' layout, of any width and number of blocks.
         norm: of a foreign state dict; `None` takes instance norm, and drops running statistics.
 
     Raises:
         CheckpointError: no such model, or a file that holds no network of this layout.
     """
     names = model_files()
-    path = names[str(model)] if str(model) in names and not Path(model).is_file() else Path(model)
-    if not path.is_file():
+    path = names[str(model)] if str(model) in names and not os.path.isfile(model) else Path(model)
+    if not os.path.isfile(path):  # unlike Path.is_file, takes a name of any length
         raise CheckpointError(f"{model}: no such model. Give a file, or one of: {' '.join(names)}.")
     try:
         state, metadata = read_weights(path)
@@ -223,10 +224,16 @@ def _load_own(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) ->
             f"{path}: has format {metadata.get('format')!r}, this nstlib reads {FORMAT}. Update nstlib."
         )
     try:
-        net = TransformerNet(TransformerConfig(**json.loads(metadata["config"])), json.loads(metadata["card"]))
+        net = _hollow(TransformerConfig(**json.loads(metadata["config"])), json.loads(metadata["card"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its settings cannot be read ({error}). Get the file again.") from error
     return _fill(path, net, state)
+
+
+def _hollow(config: TransformerConfig, card: dict) -> TransformerNet:
+    """A network with shapes only: a file's settings may ask for more memory than there is."""
+    with torch.device("meta"):
+        return TransformerNet(config, card)
 
 
 def _fill(path: Path, net: TransformerNet, state: dict[str, Tensor]) -> TransformerNet:
@@ -243,7 +250,8 @@ def _fill(path: Path, net: TransformerNet, state: dict[str, Tensor]) -> Transfor
     broken = [name for name, t in state.items() if not torch.isfinite(t).all()]
     if broken:
         raise CheckpointError(f"{path}: {broken[0]} is not finite. Get the file again.")
-    net.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    net.to_empty(device="cpu").load_state_dict(state)
     return net.eval().requires_grad_(False)
 
 
@@ -253,6 +261,11 @@ def _load_foreign(path: Path, state: dict[str, Tensor], norm: str | None) -> Tra
     The layout is pytorch/examples': input and output in 0 … 255, affine norms, resize or transposed
     convolutions, which the shape of their weights gives away.
     """
+    if path.suffix == ".safetensors":
+        raise CheckpointError(
+            f"{path}: has no card of nstlib, and the order of layers, by which networks from elsewhere are read, "
+            f"is lost in .safetensors. Give the .pth."
+        )
     running = [name for name in state if name.rsplit(".", 1)[-1] in RUNNING]
     if norm != "batch":
         state = {name: t for name, t in state.items() if name not in running}
@@ -265,14 +278,17 @@ def _load_foreign(path: Path, state: dict[str, Tensor], norm: str | None) -> Tra
             f"convolutions). Networks that nstlib trains, and pytorch/examples' checkpoints, can be loaded."
         )
     width, up = weights[0].shape[0], weights[-3]
-    config = TransformerConfig(
-        width=width,
-        residual_blocks=(len(weights) - 6) // 2,
-        norm=norm or "instance",
-        upsample="resize" if up.shape[0] == 2 * width else "deconv",
-        legacy_range=True,
-    )
-    net = TransformerNet(config, {"source": path.name})
+    try:
+        config = TransformerConfig(
+            width=width,
+            residual_blocks=(len(weights) - 6) // 2,
+            norm=norm or "instance",
+            upsample="resize" if up.shape[0] == 2 * width else "deconv",
+            legacy_range=True,
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{path}: cannot be built ({error}).") from error
+    net = _hollow(config, {"source": path.name})
     return _fill(path, net, _rename(net, state))
 
 

@@ -1,0 +1,316 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 · Training a fast network
+#
+# **You will learn** to build, train and use a network that paints any photograph in one pass: the architecture line by line,
+# the training loop written out, a real training that you can watch, and how to do it in earnest on a Colab or Kaggle GPU
+# without losing anything.
+#
+# Time: about 3 minutes on two CPU cores
+#
+# Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
+
+# %%
+# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+import os
+import sys
+
+if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    # %pip install -q nstlib.zip
+    print("nstlib is installed")
+
+# %% [markdown]
+# All sizes and steps are chosen here. On a GPU the same notebook trains a wider network on larger crops for longer.
+
+# %%
+import signal
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import nstlib as nst
+from nstlib.plots import LivePlot, architecture, curves, show
+
+gpu = torch.cuda.is_available()
+width, side, steps = (32, 256, 3000) if gpu else (16, 128, 500)
+work = Path(tempfile.mkdtemp())  # on Colab: a folder of your Drive, see the last part
+
+# %% [markdown]
+# ## From one picture to all pictures
+#
+# Gatys solves a new problem for every photograph. Johnson et al. (2016, equation 5) solve it once for all: they look for the
+# *weights* $W$ of a network $f_W$ that makes the same loss small for every photograph $x$ that comes along,
+#
+# $$W^*=\arg\min_W\;\mathbb E_x\big[\alpha\,\mathcal L_\text{content}(f_W(x),x)+\beta\,\mathcal L_\text{style}(f_W(x),a)+\gamma\,\mathrm{TV}(f_W(x))\big]$$
+#
+# The painting $a$ is fixed: one network, one style. Afterwards there is nothing left to optimise.
+#
+# ## The network
+#
+# An hourglass. Two strided convolutions make the picture four times smaller, where thinking is cheap and every pixel sees far;
+# residual blocks do the work; two enlargements bring it back.
+
+# %%
+architecture(nst.TransformerNet(), 256)
+
+# %% [markdown]
+# Bars are as tall as the feature maps and as wide as the channels. Here is the data on its way through, stage by stage:
+
+# %%
+net = nst.TransformerNet(nst.TransformerConfig(width=width))
+with torch.no_grad():
+    x = torch.rand(1, 3, 256, 256)
+    print("photograph          ", tuple(x.shape))
+    x = net.down(x)
+    print("9×9, then two halved", tuple(x.shape))
+    x = net.residual(x)
+    print("residual blocks     ", tuple(x.shape))
+    x = net.up(x)
+    print("two doubled         ", tuple(x.shape))
+    x = net.paint(x).sigmoid()
+    print("painting            ", tuple(x.shape), f"in [{x.min():.2f}, {x.max():.2f}]")
+print(f"{sum(p.numel() for p in net.parameters()):,} parameters")
+
+# %% [markdown]
+# Three choices in it are worth knowing, because leaving them out is what people complain about most:
+#
+# - **Reflection padding.** Convolutions that pad with zeros see a black frame around every picture, and paint one.
+# - **Instance norm** (Ulyanov et al. 2016). Each picture's contrast is taken out before the style's own is put in. With batch
+#   norm, white blobs appear where the network smuggles brightness through.
+# - **Resize, then convolve** (Odena et al. 2016). The next cells show why.
+#
+# ## Checkerboards
+#
+# The usual way to enlarge is a *transposed* convolution (often called deconvolution): every input pixel stamps its kernel into
+# the output, two pixels apart. With a 3×3 kernel, stamps overlap. Count how many stamps each output pixel gets:
+
+# %%
+ones = torch.ones(1, 1, 4, 4)
+F.conv_transpose2d(ones, torch.ones(1, 1, 3, 3), stride=2, padding=1, output_padding=1)[0, 0].int()
+
+# %% [markdown]
+# One, two or four: a checkerboard before anything was learned. Twice in a row, and training has to fight it everywhere. Nearest
+# neighbour resizing followed by an ordinary convolution treats all pixels alike. Two untrained networks, otherwise equal:
+
+# %%
+photo = nst.load_image("coffee", 256)
+untrained = []
+for upsample in ("deconv", "resize"):
+    torch.manual_seed(3)
+    net = nst.TransformerNet(nst.TransformerConfig(width=width, upsample=upsample))
+    with torch.no_grad():
+        untrained.append(net(photo)[..., 20:84, 80:176])
+show(untrained, ["transposed convolution", "resize + convolution"], height=300)
+
+# %% [markdown]
+# ## The loop
+#
+# Photographs in, losses out, one step of Adam. Compare it with `paint` of notebook 04: only what gets the gradient has changed.
+
+
+# %%
+def train(net: nst.TransformerNet, loss: nst.PerceptualLoss, photos, steps: int, lr: float) -> list[dict[str, float]]:
+    """Train on batches (B, 3, H, W) of photographs; the style is in the loss. Returns the losses on the way."""
+    optimiser, history = torch.optim.Adam(net.parameters(), lr=lr), []
+    for _ in range(steps):
+        batch = next(photos)
+        loss.set_content(batch)  # features of the photographs, without gradient
+        losses = loss(net(batch))
+        optimiser.zero_grad()
+        losses["total"].backward()  # through the critic into the network
+        optimiser.step()
+        history.append({name: value.item() for name, value in losses.items()})
+    return history
+
+
+# %% [markdown]
+# A training set is a folder. This one holds the five photographs that come with scikit-image, far too few for a network that
+# should paint anything, and enough to watch one learn. `PhotoFolder` looks through it, skips what is no photograph, and deals
+# out random crops.
+
+# %%
+(work / "photos").mkdir()
+for name in nst.sample_names()["photographs"]:
+    nst.save_image(nst.load_image(name, 480), work / "photos" / f"{name}.jpg")
+(work / "photos" / "notes.txt").write_text("not a photograph")
+folder = nst.PhotoFolder(work / "photos", side=side)
+print(folder.report())
+show([folder[i][0][None] for i in range(8)], height=110)
+
+# %% [markdown]
+# Ten steps of the loop by hand, to see that the loss moves:
+
+
+# %%
+def batches(folder: nst.PhotoFolder, size: int):
+    """Endless batches (size, 3, side, side)."""
+    draw = 0
+    while True:
+        yield torch.stack([folder[draw + i][0] for i in range(size)])
+        draw += size
+
+
+torch.manual_seed(0)
+net = nst.TransformerNet(nst.TransformerConfig(width=width))
+loss = nst.PerceptualLoss(nst.LossConfig(backbone="compact", style_weight=12))
+loss.set_styles([nst.load_image("stained_glass", 256)])
+history = train(net, loss, batches(folder, 4), steps=10, lr=2e-3)
+print("total:", *[f"{h['total']:.2f}" for h in history])
+
+# %% [markdown]
+# ## A real training
+#
+# `nst.train` is this loop with everything a long run needs: mixed precision where the machine has it, a learning rate that falls
+# along a cosine, a log, sample sheets, and a checkpoint from which it goes on *exactly* where it stopped. The settings are one
+# dataclass; the same names are the flags of `nst train` in a terminal.
+
+# %%
+config = nst.TrainConfig(
+    dataset=work / "photos",
+    style="stained_glass",
+    save_model=work / "stained_glass.safetensors",
+    steps=steps,
+    image_size=side,
+    network=nst.TransformerConfig(width=width),
+    checkpoint_every=steps // 4,
+    workers=0,
+)
+
+# %% [markdown]
+# Let us be nasty and pull the plug after a quarter of it. (This raises the signal that Ctrl-C, the stop button, or a session that
+# ends would send.)
+
+
+# %%
+def pull_the_plug(state: nst.TrainState) -> None:
+    if state.step == steps // 4:
+        signal.raise_signal(signal.SIGINT)
+
+
+stopped = nst.train(config, callback=pull_the_plug)
+print(*sorted(path.name for path in config.folder.iterdir()), config.save_model.name)
+
+# %% [markdown]
+# Nothing is lost: the network so far can be used, and the same line goes on from the checkpoint. It needs no "resume" switch, and
+# on a CPU the end is the same to the last bit as without the interruption. Watch:
+
+# %%
+net = nst.train(config, callback=LivePlot(config.folder))
+
+# %% [markdown]
+# ## One pass
+#
+# From noise to this in about two minutes, on two cores. Now the reward: a photograph in, a painting out, in a fraction of a second.
+
+# %%
+first = nst.paint("astronaut", net, 384)
+show([nst.load_image("astronaut", 384), first, nst.load_image("stained_glass", 384)], ["photograph", "one pass", "style"], height=300)
+
+# %% [markdown]
+# ## What an hour buys
+#
+# The networks that come with nstlib had about two thousand photographs and many more steps. Each has a card that says how it
+# was made:
+
+# %%
+for name in nst.model_files():
+    card = nst.load_transformer(name).card
+    print(f"{name:15} {card['steps']:>6} steps, {card['photographs']} photographs, {card['minutes']} minutes")
+
+# %%
+pictures = [nst.paint(photo, name, 448) for photo in ("astronaut", "coffee") for name in nst.model_files()]
+show(pictures, [name for _ in range(2) for name in nst.model_files()], columns=3, height=250)
+
+# %% [markdown]
+# ## In earnest, on a GPU
+#
+# 1. **Photographs.** `nst photos val2017` fetches 5,000 pictures of COCO (0.8 GB), and goes on if the download breaks; your own
+#    folder does as well. Johnson et al. used 80,000, twice.
+# 2. **A place that stays.** A Colab session forgets its disk. Mount Google Drive and keep the *model and checkpoints* there (not
+#    the photographs: Drive is slow with small files).
+# 3. **Run it, lose it, run it again.** After a disconnect, open the notebook and run the same cells. The training goes on.
+#
+# On Kaggle, choose "GPU T4 ×2"; `notebook_launcher` of accelerate starts the same function on both.
+
+# %%
+if "google.colab" in sys.modules:
+    from google.colab import drive
+
+    drive.mount("/content/drive")
+    keep = Path("/content/drive/MyDrive/nstlib")
+else:
+    keep = Path("nstlib_models")
+
+full = dict(style="great_wave", save_model=keep / "my_style.safetensors", network=nst.TransformerConfig(width=32))
+in_earnest = False  # change to True on a GPU: about an hour on a T4
+if in_earnest:
+    config = nst.TrainConfig(dataset=nst.fetch_coco("val2017"), epochs=8, batch_size=8, **full)
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ and torch.cuda.device_count() > 1:
+        from accelerate import notebook_launcher
+
+        notebook_launcher(nst.train, (config,), num_processes=torch.cuda.device_count())
+    else:
+        nst.train(config, callback=LivePlot(config.folder))
+
+# %% [markdown]
+# In a terminal that is
+#
+# ```
+# nst photos val2017
+# nst train --dataset photos/val2017 --style great_wave --save-model my_style.safetensors --width 32 --epochs 8
+# accelerate launch -m nstlib.cli train …   # on several GPUs or machines
+# nst paint holiday/ --model my_style.safetensors
+# ```
+#
+# To try a new style quickly, start from a trained network: `--init-model starry_night` has learned to see and to hold a brush
+# already, and needs a fraction of the steps.
+#
+# ## If it does not look right
+#
+# | you see | try |
+# |---|---|
+# | the photograph, recoloured | a larger `style_weight` |
+# | style everywhere, content gone | a larger `content_weight`; `content_layers=("relu2_2", "relu3_2")` |
+# | a fine weave in flat areas | more steps, a larger `tv_weight` |
+# | strokes too small or too large | a larger or smaller `style_size` |
+# | white blobs | `norm="instance"` (the default) instead of `"batch"` |
+#
+# ## Exercises
+#
+# 1. Train with `network=nst.TransformerConfig(width=width, upsample="deconv")` and compare the flat areas.
+# 2. How few residual blocks can you do with?
+# 3. Start the training above from `init_model="starry_night"`. How many steps until it has forgotten the stars?
+#
+# <details><summary>Solutions</summary>
+#
+# 1. Give `save_model` another name, or the checkpoint of the first network is found and refused: its settings differ.
+# 2. `residual_blocks=1` still paints, with less change of shapes: each block widens what a pixel sees by 16 pixels.
+# 3. `nst.TrainConfig(..., init_model="starry_night", save_model=work / "again.safetensors")`; after some 100 steps the palette
+#    has turned, the brush takes longer.
+#
+# </details>
+#
+# ## References
+#
+# - Johnson, Alahi & Fei-Fei, *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016, section 3 and the
+#   supplementary material for the architecture.
+# - Ulyanov, Vedaldi & Lempitsky, *Instance Normalization: The Missing Ingredient for Fast Stylization*, 2016.
+# - Odena, Dumoulin & Olah, *Deconvolution and Checkerboard Artifacts*, Distill 2016.

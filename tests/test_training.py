@@ -1,0 +1,708 @@
+"""Training: what it learns, and that no stop, kill, bad loss or bad file costs any of it."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nstlib.errors import CheckpointError, ImageError
+from nstlib.features import FeatureExtractor
+from nstlib.images import open_image
+from nstlib.losses import PerceptualLoss
+from nstlib.samples import load_image
+from nstlib.training import MAY_CHANGE, TrainConfig, Trainer, best_precision, train
+from nstlib.transformer import TransformerConfig, TransformerNet, load_transformer
+
+TINY = TransformerConfig(width=4, residual_blocks=1)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder of a dozen small photographs."""
+    folder, rng = tmp_path_factory.mktemp("private") / "holiday", np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(12):
+        pixels = rng.integers(0, 256, (5, 6 + i % 3, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((72 + i, 64 + i), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def config(photos, tmp_path, monkeypatch) -> TrainConfig:
+    """A dozen steps of two crops."""
+    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat",))  # one is enough on most sheets
+    return TrainConfig(
+        dataset=photos,
+        style="ink",
+        save_model=tmp_path / "net.safetensors",
+        style_scales=(1.0,),
+        steps=12,
+        batch_size=2,
+        image_size=32,
+        style_size=48,
+        network=TINY,
+        log_every=1,
+        checkpoint_every=5,
+        precision="no",
+        workers=0,
+        backbone="compact",
+        device="cpu",
+    )
+
+
+def elsewhere(config, name="other"):
+    """The same settings with files of another name."""
+    return replace(config, save_model=config.save_model.with_name(f"{name}.safetensors"))
+
+
+def weights(config):
+    """The network of the checkpoint, which unlike the model file is in float32."""
+    return torch.load(config.folder / "state.pth", weights_only=True)["net"]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def log(config):
+    """The lines of the log without the speed."""
+    lines = [json.loads(line) for line in (config.folder / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "pictures_per_second"} for line in lines]
+
+
+def files(config):
+    """What the run has written, byte by byte."""
+    paths = [config.save_model, *(path for path in config.folder.rglob("*") if path.is_file())]
+    return {path: path.read_bytes() for path in paths}
+
+
+class Stop(Exception):
+    """Raised by a test in the middle of a run."""
+
+
+def cut(config, step):
+    """Train, and break off at a step."""
+
+    def callback(state):
+        if state.step == step:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(config, callback)
+
+
+def spoil(monkeypatch, bad_calls):
+    """Make the loss NaN at the given calls, counted from 0; returns the list of all calls."""
+    forward, calls = PerceptualLoss.forward, []
+
+    def spoiled(self, image):
+        calls.append(len(calls))
+        losses = forward(self, image)
+        return losses | {"total": losses["total"] * (math.nan if calls[-1] in bad_calls else 1)}
+
+    monkeypatch.setattr(PerceptualLoss, "forward", spoiled)
+    return calls
+
+
+# ── settings ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    {
+        "steps": (0, -1, 2.0, True, "9"),
+        "epochs": (0, -1, math.nan, math.inf),
+        "batch_size": (0, 1.5, None, True),
+        "accumulate": (0, None),
+        "image_size": (31, 64.0, None),
+        "style_size": (31, None),
+        "max_photos": (0, 1.5),
+        "log_every": (0, None),
+        "checkpoint_every": (0, None),
+        "workers": (-1, None),
+        "lr": (0, -1e-3, math.nan, math.inf),
+        "precision": ("fp8", "half", 16),
+        "save_model": ("net.pth", Path("net")),
+        "style_weight": (-1, math.nan, math.inf),
+        "content_weight": (-1, math.nan),
+        "tv_weight": (-1, math.inf),
+        "style_scales": ((), (2.0,), (1.0, 1.0)),
+        "style_layer_weights": ((1.0,),),
+        "formula": ("gatys",),
+        "backbone": ("vgg11",),
+    }.items(),
+)
+def test_bad_settings_are_named(name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=f"^{name}="):
+            TrainConfig(dataset=Path(), style="ink", **{name: value})
+
+
+def test_only_photographs_and_style_must_be_said():
+    config = TrainConfig(dataset=Path("photos"), style="ink")
+    assert config.folder == Path("model") and config.network.width == 16
+    assert config.steps is config.max_photos is config.precision is config.device is None
+
+
+def test_folder(tmp_path):
+    config = TrainConfig(dataset=Path(), style="ink", save_model=str(tmp_path / "a" / "net.safetensors"))
+    assert config.folder == tmp_path / "a" / "net"
+    assert replace(config, checkpoint_dir=tmp_path / "b").folder == tmp_path / "b"
+
+
+@pytest.mark.parametrize(("changes", "steps"), [({}, 6), ({"max_photos": 5}, 3), ({"epochs": 0.01}, 1)], ids=str)
+def test_steps_from_epochs(config, changes, steps):
+    """Two epochs of 12 photographs, 2 · 2 in a step."""
+    assert Trainer(replace(config, steps=None, accumulate=2, **changes)).steps == steps
+
+
+def test_rate_warms_up_and_falls_to_zero(config):
+    trainer, rates = Trainer(replace(config, steps=200)), []
+    for trainer.count in (0, 49, 100, 150, 200):
+        rates.append(trainer.rate() / config.lr)
+    cosine = [0.5 * (1 + math.cos(math.pi * count / 200)) for count in (49, 150)]
+    assert rates == pytest.approx([1 / 50, cosine[0], 0.5, cosine[1], 0])
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True, "amx_bf16": False}, "no")],
+)
+def test_best_precision_of_a_cpu(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert best_precision(torch.device("cpu")) == expected
+
+
+def test_best_precision_of_an_older_torch(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert best_precision(torch.device("cpu")) == best_precision(torch.device("mps")) == "no"
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_best_precision_of_a_gpu(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert best_precision(torch.device("cuda")) == expected
+
+
+def test_what_is_missing_is_said_before_any_work(config, tmp_path):
+    (tmp_path / "empty").mkdir()
+    wrong = {
+        "nosuch": ({"dataset": tmp_path / "nosuch"}, ImageError),
+        "empty": ({"dataset": tmp_path / "empty"}, ImageError),
+        "no.png": ({"style": "no.png"}, ImageError),
+        "no.safetensors": ({"init_model": "no.safetensors"}, CheckpointError),
+        "device='abacus'": ({"device": "abacus"}, ValueError),
+        "precision='fp16'": ({"precision": "fp16"}, ValueError),
+    }
+    for said, (changes, error) in wrong.items():
+        with pytest.raises(error, match=said):
+            train(replace(config, **changes))
+    assert not config.folder.exists()
+
+
+# ── learning ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_loss_falls(config):
+    train(replace(config, steps=40, lr=0.02, checkpoint_every=100))
+    losses = [line["total"] for line in log(config)]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    assert len(losses) == 40 and log(config)[-1].keys() == {"step", "content", "style", "tv", "total", "lr"}
+
+
+def test_same_seed_same_network(config):
+    runs = [train(elsewhere(replace(config, steps=3, seed=seed), name)) for name, seed in (("a", 1), ("b", 1), ("c", 2))]
+    a, b, c = (net.state_dict() for net in runs)
+    assert same(a, b) and not same(a, c)
+
+
+def test_content_is_not_differentiated_and_the_style_is_seen_once(config, monkeypatch):
+    activations, set_styles, graded, styles = FeatureExtractor.activations, PerceptualLoss.set_styles, [], []
+
+    def spy(self, image):
+        graded.append(torch.is_grad_enabled())
+        return activations(self, image)
+
+    monkeypatch.setattr(FeatureExtractor, "activations", spy)
+    monkeypatch.setattr(PerceptualLoss, "set_styles", lambda self, s: styles.append(len(s)) or set_styles(self, s))
+    trainer = Trainer(replace(config, accumulate=3))
+    assert styles == [1] and graded == [False]
+    trainer.step(2)
+    assert styles == [1] and graded[1:] == [False, True] * 6  # a batch: the photographs, then what was painted
+    assert not any(target.requires_grad for target in trainer.loss.content.values())
+
+
+def test_accumulation_is_a_larger_batch(config, monkeypatch):
+    # Adam divides by the gradient's own size, and so makes rounding errors of vanishing gradients as large
+    # as its steps: with plain gradient descent the two differ by rounding alone
+    monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
+    runs = []
+    for name, batch_size, accumulate in (("whole", 4, 1), ("halves", 2, 2), ("quarters", 1, 4)):
+        trainer = Trainer(elsewhere(replace(config, lr=5, batch_size=batch_size, accumulate=accumulate), name))
+        start = [p.detach().clone() for p in trainer.net.parameters()]
+        runs.append((trainer.step(4).losses, [p.detach() for p in trainer.net.parameters()]))
+    (losses, whole), *others = runs
+    assert max((p - q).abs().max() for p, q in zip(whole, start, strict=True)) > 0.01
+    for other_losses, other in others:
+        torch.testing.assert_close(other, whole, atol=1e-5, rtol=0)
+        assert other_losses == pytest.approx(losses, rel=1e-5)
+
+
+def test_start_from_a_trained_network(config):
+    layout = TransformerConfig(width=6, residual_blocks=2, downsample="maxpool")
+    train(elsewhere(replace(config, network=layout, lr=0.02, steps=30, checkpoint_every=99), "first"))
+    first = load_transformer(elsewhere(config, "first").save_model)
+    trainer = Trainer(replace(config, init_model=str(elsewhere(config, "first").save_model)))
+    assert trainer.net.config == layout
+    assert same(trainer.net.state_dict(), first.state_dict())
+    fresh = Trainer(elsewhere(replace(config, network=layout))).step().losses["total"]
+    assert trainer.step().losses["total"] < 0.7 * fresh
+    assert trainer.card()["started_from"] == "first" and trainer.card()["steps"] == 1
+
+
+def test_one_precision_after_another(config):
+    for precision in ("no", "bf16", "no"):
+        trainer = Trainer(elsewhere(replace(config, precision=precision, accumulate=2), precision))
+        assert math.isfinite(trainer.step(2).losses["total"])
+        assert trainer.card()["precision"] == precision
+        assert {t.dtype for t in trainer.net.state_dict().values()} == {torch.float32}
+
+
+# ── what is kept ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_sheets_and_states(config, monkeypatch):
+    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat", "astronaut"))
+    states = []
+    train(replace(config, log_every=3), states.append)
+    assert [state.step for state in states] == [3, 5, 6, 9, 10, 12]
+    sheets = [config.folder / "samples" / f"{step:06d}.jpg" for step in (5, 10, 12)]
+    assert [state.sheet for state in states] == [None, sheets[0], None, None, sheets[1], sheets[2]]
+    assert sorted((config.folder / "samples").iterdir()) == sheets
+    sheet = open_image(sheets[-1])
+    assert sheet.size == (385 + 256, 2 * 256)  # two photographs, 256 high, above what becomes of them
+    cat = np.asarray(load_image("cat", 385)[0].permute(1, 2, 0) * 255)
+    assert np.abs(np.asarray(sheet, float)[:256, :385] - cat).mean() < 8  # but for JPEG
+    assert all(state.losses.keys() == {"content", "style", "tv", "total"} for state in states)
+    assert all(state.pictures_per_second > 0 for state in states)
+
+
+def test_model_file_is_the_network_returned(config):
+    net, loaded = train(config), load_transformer(config.save_model)
+    assert same({name: t.half() for name, t in net.state_dict().items()}, torch_half(loaded))
+    assert same(net.state_dict(), weights(config)) and loaded.config == net.config == TINY
+    assert not net.training and not any(p.requires_grad for p in net.parameters())
+
+
+def torch_half(net):
+    return {name: t.half() for name, t in net.state_dict().items()}
+
+
+def test_card(config, tmp_path):
+    style, critic = tmp_path / "mine.png", tmp_path / "critic.pth"
+    shutil.copy(next(config.dataset.iterdir()), style)
+    torch.save(FeatureExtractor("compact", ("relu3_4",), weights=None).state(), critic)
+    train(replace(config, style=str(style), weights=critic, content_weight=2, tv_weight=0, accumulate=2))
+    card = load_transformer(config.save_model).card
+    expected = {
+        "style": "mine",
+        "critic": "compact",
+        "dataset": "holiday",
+        "photographs": 12,
+        "image_size": 32,
+        "style_size": 48,
+        "pictures_per_step": 4,
+        "steps": 12,
+        "lr": config.lr,
+        "seed": 0,
+        "precision": "no",
+        "started_from": None,
+        "content_layers": ["relu3_2"],
+        "style_layers": ["relu1_1", "relu2_1", "relu3_1", "relu3_4"],
+    }
+    assert {name: card[name] for name in expected} == expected
+    assert card["losses"]["content_weight"] == 2 and card["losses"]["style_scales"] == [1.0]
+    assert card["losses"]["weights"] == "critic.pth"
+    assert card["minutes"] >= 0 and card["machine"].startswith("CPU")
+    assert str(tmp_path) not in json.dumps(card) and "private" not in json.dumps(card)  # no folders of ours
+
+
+def test_seconds_add_up(config):
+    cut(config, 5)
+    path = config.folder / "state.pth"
+    state = torch.load(path, weights_only=True)
+    assert 0 < state["seconds"] < 60
+    torch.save(state | {"seconds": 3600}, path)
+    assert 60 <= train(config).card["minutes"] < 61
+
+
+def test_batch_norm_learns_nothing_from_the_sheets(config):
+    settings = replace(config, network=replace(TINY, norm="batch"))
+    train(settings)
+    train(replace(elsewhere(settings), checkpoint_every=100))
+    assert same(weights(settings), weights(elsewhere(settings)))
+
+
+# ── going on ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"accumulate": 2}, {"precision": "bf16"}, {"network": replace(TINY, norm="batch")}, {"workers": 1}],
+    ids=str,
+)
+def test_a_stopped_run_ends_as_if_it_had_not(config, changes):
+    config = replace(config, **changes)
+    whole = train(elsewhere(config))
+    cut(config, 7)  # two steps after the last checkpoint
+    assert torch.load(config.folder / "state.pth", weights_only=True)["count"] == 5
+    parts = train(config)
+    assert same(whole.state_dict(), parts.state_dict()) and same(weights(elsewhere(config)), weights(config))
+    assert log(config) == log(elsewhere(config))
+
+
+def test_stop_signal_between_checkpoints(config, capsys):
+    def callback(state):
+        if state.step == 7:  # while no step is under way
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    train(config, callback)
+    count = torch.load(config.folder / "state.pth", weights_only=True)["count"]
+    assert count in (7, 8) and f"stopped at step {count} of 12" in capsys.readouterr().out
+    assert load_transformer(config.save_model).card["steps"] == count == log(config)[-1]["step"]
+    assert signal.getsignal(signal.SIGINT) is before
+    assert same(train(config).state_dict(), train(elsewhere(config)).state_dict())
+
+
+def test_second_stop_signal_stops_at_once(config):
+    def callback(state):
+        if state.step == 7:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, callback)
+    assert same(train(config).state_dict(), train(elsewhere(config)).state_dict())
+
+
+def test_a_finished_run_is_left_as_it_is(config, monkeypatch):
+    net, before = train(config), files(config)
+    monkeypatch.setattr(Trainer, "advance", None)
+    assert same(train(config).state_dict(), net.state_dict())
+    assert files(config) == before
+
+
+def test_a_finished_run_brings_back_its_model_file(config):
+    net = train(config)
+    config.save_model.unlink()
+    train(config)
+    assert same(torch_half(load_transformer(config.save_model)), torch_half(net))
+
+
+@pytest.mark.parametrize("cut_short", ["trained", "sheet"])
+def test_a_run_that_breaks_off_while_it_saves_the_end(config, monkeypatch, cut_short):
+    cut(config, 5)
+    method = getattr(Trainer, cut_short)
+
+    def breaks_off(self):
+        if self.count == 12:
+            raise Stop
+        return method(self)
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Trainer, cut_short, breaks_off)
+        train(config)
+    net = train(config)
+    assert same(torch_half(load_transformer(config.save_model)), torch_half(net))
+    assert load_transformer(config.save_model).card["steps"] == 12
+    assert (config.folder / "samples" / "000012.jpg").exists()
+
+
+def test_more_steps_later(config):
+    train(config)
+    longer = replace(config, steps=20)
+    net = train(longer)
+    assert [line["step"] for line in log(longer)] == list(range(1, 21)) and net.card["steps"] == 20
+    assert Trainer(longer).optimiser.state_dict()["state"][0]["step"] == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("style_weight", 1.0),
+        ("seed", 1),
+        ("network", replace(TINY, width=5)),
+        ("style", "swirl"),
+        ("batch_size", 3),
+        ("lr", 1e-3),
+        ("image_size", 40),
+        ("precision", "bf16"),
+        ("style_scales", (1.0, 0.5)),
+        ("init_model", "net.safetensors"),
+    ],
+)
+def test_other_settings_refuse_to_go_on(config, monkeypatch, name, value):
+    cut(config, 5)
+    monkeypatch.chdir(config.save_model.parent)
+    before = files(config)
+    with pytest.raises(CheckpointError, match=rf"state\.pth: was made with {name}=.*now.*--checkpoint-dir"):
+        train(replace(config, **{name: value}))
+    assert files(config) == before
+
+
+def test_settings_that_may_change(config, tmp_path):
+    whole = train(elsewhere(config))
+    cut(config, 5)
+    shutil.copytree(config.dataset, tmp_path / "moved")
+    config.folder.rename(tmp_path / "run")
+    changes = {
+        "dataset": tmp_path / "moved",
+        "save_model": tmp_path / "renamed.safetensors",
+        "checkpoint_dir": tmp_path / "run",
+        "log_every": 3,
+        "checkpoint_every": 4,
+        "workers": 1,
+        "epochs": 5.0,
+    }
+    assert changes.keys() <= MAY_CHANGE
+    assert same(train(replace(config, **changes)).state_dict(), whole.state_dict())
+    assert (tmp_path / "renamed.safetensors").exists()
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"PK" + b"\0" * 99])
+def test_damaged_checkpoint(config, damage):
+    cut(config, 5)
+    path = config.folder / "state.pth"
+    path.write_bytes(damage(path.read_bytes()))
+    before = files(config)
+    with pytest.raises(CheckpointError, match=r"state\.pth: cannot be read .*--checkpoint-dir"):
+        train(config)
+    assert files(config) == before
+
+
+def test_checkpoint_that_is_another_kind_of_file(config):
+    config.folder.mkdir()
+    torch.save({"weights": torch.zeros(3)}, config.folder / "state.pth")
+    with pytest.raises(CheckpointError, match=r"state\.pth: cannot be read"):
+        train(config)
+
+
+def test_log_that_was_cut_short(config):
+    cut(config, 7)
+    with open(config.folder / "log.jsonl", "a") as file:
+        file.write('{"step": 8, "cont')
+    train(config)
+    assert [line["step"] for line in log(config)] == list(range(1, 13))
+
+
+# ── a loss that is not finite ───────────────────────────────────────────────────────────────────────
+
+
+def test_one_bad_loss_is_survived(config, monkeypatch, capsys):
+    config = replace(config, log_every=2)
+    spoil(monkeypatch, {7})  # in step 8, after the checkpoint of 5 and the report of 6
+    net = train(config)
+    assert "step 8: the loss is not finite; back to step 6, half the rate" in capsys.readouterr().out
+    assert all(torch.isfinite(t).all() for t in net.state_dict().values())
+    lines = log(config)
+    assert [line["step"] for line in lines] == [2, 4, 5, 6, 8, 10, 12]
+    train(elsewhere(config))
+    for got, usual in zip(lines, log(elsewhere(config)), strict=True):
+        assert got["lr"] == pytest.approx(usual["lr"] * (0.5 if got["step"] > 6 else 1))
+        assert math.isfinite(got["total"]) and (got == usual) == (got["step"] <= 6)
+
+
+def test_rollback_brings_back_everything(config, monkeypatch):
+    spoil(monkeypatch, {3, 4})
+    trainer = Trainer(config)
+    trainer.step(3)
+    assert trainer.guard()
+    net, optimiser = trainer.net.state_dict(), trainer.optimiser.state_dict()["state"]
+    good = [{name: t.clone() for name, t in net.items()}, {n: t.clone() for n, t in optimiser[0].items()}]
+    for scale in (0.5, 0.25):
+        trainer.step()
+        assert not trainer.guard() and trainer.count == 3 and trainer.rate_scale == scale
+        assert same(trainer.net.state_dict(), good[0])
+        assert same(trainer.optimiser.state_dict()["state"][0], good[1])
+    trainer.step()
+    assert trainer.guard() and trainer.count == 4 and len(trainer.notes) == 2
+
+
+def test_halved_rate_is_remembered(config, monkeypatch):
+    with monkeypatch.context() as patch:
+        spoil(patch, {2})
+        cut(config, 5)
+    assert Trainer(config).rate_scale == 0.5
+
+
+def test_ever_bad_loss_stops_and_leaves_the_files(config, monkeypatch):
+    cut(config, 5)
+    before = files(config)
+    calls = spoil(monkeypatch, range(10**6))
+    with pytest.raises(CheckpointError, match=r"the loss does not stay finite; lower --lr"):
+        train(config)
+    assert len(calls) == 11  # at the whole rate, and at ten halves
+    assert files(config) == before
+
+
+# ── files ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
+def test_full_disk(config, monkeypatch, error):
+    cut(config, 5)
+    path = config.folder / "state.pth"
+    kept = path.read_bytes()
+
+    def full(state, path):
+        path.write_bytes(b"half of it")
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match=r"state\.pth: cannot be written"):
+        patch.setattr(torch, "save", full)
+        train(config)
+    assert path.read_bytes() == kept and not list(config.folder.glob(".*"))  # nothing half-written lies about
+    assert same(train(config).state_dict(), train(elsewhere(config)).state_dict())
+    assert log(config) == log(elsewhere(config))
+
+
+@pytest.mark.parametrize("name", ["net", "net/samples"])
+def test_a_file_where_the_folder_should_be(config, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match="net/?.*: cannot be written"):
+        train(config)
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net/state.pth", "net/log.jsonl"])
+def test_a_folder_where_a_file_should_be(config, tmp_path, name):
+    trainer = Trainer(config)
+    (tmp_path / name).mkdir()
+    with pytest.raises(CheckpointError, match=f"{Path(name).name}: cannot be written"):
+        trainer.log(trainer.step())
+        trainer.save()
+
+
+def test_photographs_damaged_since_are_named_once(config, tmp_path, capsys):
+    folder = shutil.copytree(config.dataset, tmp_path / "photos")
+    trainer = Trainer(replace(config, dataset=folder, steps=20))  # 40 draws: each photograph three times or more
+    for name in ("3.png", "7.png"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:500])  # its header is whole
+    trainer.step(20)
+    assert sorted(trainer.notes) == ["3.png: damaged, skipped", "7.png: damaged, skipped"]
+    assert capsys.readouterr().out.count("damaged") == 2
+
+
+# ── processes ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def start(config, before="", **environment):
+    """A process, in a group of its own, that trains; Python's warnings are errors in it."""
+    code = f"{before}\nfrom pathlib import *\nfrom nstlib.training import *\ntrain({config!r})"
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(condition, *processes):
+    while not condition() and any(process.poll() is None for process in processes):
+        time.sleep(0.002)
+
+
+def finish(process):
+    """Wait for a process, which must end well; returns what it printed."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def logged(config):
+    """How many lines the log has."""
+    path = config.folder / "log.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def test_killed_again_and_again(config):
+    config = replace(config, steps=60)
+    moments = [
+        lambda: logged(config) >= 3,  # before the first checkpoint
+        lambda: logged(config) >= 18,
+        lambda: logged(config) >= 35 and any(config.folder.glob(".state-*")),  # while it writes one
+    ]
+    for moment in moments:
+        process = start(config)
+        wait_until(moment, process)
+        process.kill()
+        process.communicate()
+        if (config.folder / "state.pth").exists():
+            step = torch.load(config.folder / "state.pth", weights_only=True)["count"]
+            assert load_transformer(config.save_model).card["steps"] >= step >= 5
+    assert "going on from step" in finish(start(config))
+    train(elsewhere(config))
+    assert same(weights(config), weights(elsewhere(config))) and log(config) == log(elsewhere(config))
+    assert same(torch_half(load_transformer(config.save_model)), torch_half(load_transformer(elsewhere(config).save_model)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_signals(config, number):
+    """To the whole group, as a terminal, timeout or a batch system sends them, and so to the readers too."""
+    config = replace(config, steps=60, checkpoint_every=1000, workers=1)
+    process = start(config)
+    wait_until(lambda: logged(config) >= 7, process)
+    os.killpg(process.pid, number)
+    out = finish(process)
+    step = torch.load(config.folder / "state.pth", weights_only=True)["count"]
+    assert 7 <= step < 60 and f"stopped at step {step} of 60; the same command goes on from there" in out
+    assert load_transformer(config.save_model).card["steps"] == step
+    train(config)
+    train(elsewhere(config))
+    assert same(weights(config), weights(elsewhere(config))) and log(config) == log(elsewhere(config))
+
+
+def start_two(config):
+    """Two processes that train together, as torchrun starts them."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    return [start(config, RANK=rank, LOCAL_RANK=rank, **common) for rank in "01"]
+
+
+def test_two_processes_are_one_with_a_larger_batch(config):
+    config = replace(config, steps=40, checkpoint_every=15)
+    processes = start_two(config)
+    wait_until(lambda: logged(config) >= 7, *processes)
+    processes[1].send_signal(signal.SIGTERM)  # to one: both stop, at the same step
+    main, other = map(finish, processes)
+    assert "stopped at step" in main and other == ""
+    main, other = map(finish, start_two(config))
+    assert "going on from step" in main and other == ""
+    net = train(elsewhere(replace(config, batch_size=4)))
+    found, expected = log(config), log(elsewhere(config))
+    assert [line["step"] for line in found] == list(range(1, 41))
+    for i in (*range(40),): print(max(abs(found[i][n]/expected[i][n]-1) for n in found[i]))
+    assert load_transformer(config.save_model).card["pictures_per_step"] == 4 == net.card["pictures_per_step"]
+
+
+def test_training_needs_no_notebook_nor_download_packages(config):
+    absent = ("pooch", "matplotlib", "IPython", "ipywidgets", "tyro", "requests")
+    process = start(replace(config, steps=1), f"import sys; sys.modules |= dict.fromkeys({absent})")
+    finish(process)
+    assert load_transformer(config.save_model).card["steps"] == 1
