@@ -22,7 +22,7 @@
 #
 # Time: about 2½ minutes on two CPU cores
 #
-# Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)
+# Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [05 · The control desk](05_control_desk.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
@@ -237,4 +237,4 @@ show([blended, masked], ["half and half", "left and right"], height=230)
 # L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, section 2.3,
 # equation 7. Masks: L. A. Gatys et al.: *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017, section 4.
 #
-# Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)
+# Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [05 · The control desk](05_control_desk.ipynb)

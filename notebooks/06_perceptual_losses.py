@@ -22,7 +22,7 @@
 #
 # Time: about a minute on two CPU cores
 #
-# Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [07 · Training a fast network](07_training_a_fast_network.ipynb)
+# Previous: [05 · The control desk](05_control_desk.ipynb) · Next: [07 · Training a fast network](07_training_a_fast_network.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.

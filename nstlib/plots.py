@@ -4,8 +4,10 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from IPython.display import DisplayHandle
 from IPython.display import Image as Display
@@ -32,7 +34,7 @@ def sheet(
     width = max(p.width for p in pictures) + gap
     rows = math.ceil(len(pictures) / columns)
     page = Image.new("RGB", (width * columns - gap, (height + line + gap) * rows - gap), "white")
-    draw, font = ImageDraw.Draw(page), ImageFont.truetype(findfont("DejaVu Sans"), 13)
+    draw, font = ImageDraw.Draw(page), _font(13)
     for i, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
         x, y = i % columns * width, i // columns * (height + line + gap)
         page.paste(picture, (x + (width - gap - picture.width) // 2, y))
@@ -89,6 +91,27 @@ def heat_maps(grams: Mapping[str, Tensor]) -> Figure:
         axis.set_axis_off()
     plt.close(figure)
     return figure
+
+
+def quick_curves(histories: Mapping[str, Sequence[float]], size: tuple[int, int] = (384, 110)) -> bytes:
+    """Losses as a small PNG, each on its own logarithmic scale: drawn in a hundredth of matplotlib's time."""
+    page = Image.new("RGB", size, "white")
+    draw, (width, height) = ImageDraw.Draw(page), size
+    for (label, values), colour in zip(histories.items(), ("#1f77b4", "#ff7f0e", "#2ca02c"), strict=False):
+        logs = np.log(np.maximum(np.asarray(values[-2000:], dtype=float), 1e-12))
+        if len(logs) > 1:
+            x = np.linspace(2, width - 3, len(logs))
+            y = (logs.max() - logs) / max(np.ptp(logs), 1e-9) * (height - 26) + 4
+            draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=2)
+        draw.text((4 + 70 * list(histories).index(label), height - 16), label, fill=colour, font=_font(12))
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@cache
+def _font(points: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(findfont("DejaVu Sans"), points)
 
 
 def architecture(net: nn.Module, size: int = 256) -> Figure:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from nstlib import cli, load_image, open_image, sample_names, settings_of
+from nstlib import cli, load_image, open_image, sample_names, settings_of, transformer
+from nstlib.transformer import TransformerConfig, TransformerNet, load_transformer, paint
 
 QUICK = ["--size", "32", "--steps", "2", "--device", "cpu", "--backbone", "compact"]
 
@@ -22,6 +24,16 @@ def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "80")
     return folder
+
+
+@pytest.fixture
+def model(tmp_path) -> str:
+    """A small network of random weights, as it is named from the folder to work in."""
+    torch.manual_seed(0)
+    card = {"style": "swirl", "critic": "compact", "photographs": 1234, "pictures_per_step": 4, "steps": 5000}
+    card |= {"minutes": 61.5, "machine": "an abacus", "started_from": None, "gatys_iterations": 77}
+    TransformerNet(TransformerConfig(width=4, residual_blocks=1), card).save(tmp_path / "tiny.safetensors")
+    return "../tiny.safetensors"
 
 
 def files(folder: Path) -> list[str]:
@@ -90,6 +102,163 @@ def test_luminance_keeps_the_hues(here):
     assert spread["luminance"] < 0.005 < spread["none"]  # differences of channels are all chroma
 
 
+# ── nst paint ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_paint(here, model, capsys):
+    cli.main(["paint", "cat", "--model", model, "--size", "64", "--device", "cpu"])
+    assert files(here) == ["cat_tiny.png"]
+    torch.testing.assert_close(load_image("cat_tiny.png"), paint("cat", model, 64), rtol=0, atol=1 / 255)
+    settings = {"content": "cat", "model": model, "size": 64, "preserve_colour": "none"}
+    assert settings_of("cat_tiny.png") == settings
+    assert "cat_tiny.png: 64×43, painted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags, size",
+    [
+        ("", (64, 48)),
+        ("--size 32", (32, 24)),
+        ("--content-scale 2", (32, 24)),
+        ("--size 80 --content-scale 4", (20, 15)),
+    ],
+)
+def test_paint_size(flags, size, here, model, photo_file):
+    cli.main(["paint", str(photo_file), "--model", model, "--output", "out.jpg", *flags.split()])
+    assert files(here) == ["out.jpg"]
+    assert open_image("out.jpg").size == size
+
+
+def test_paint_keeps_the_hues(here, model):
+    Image.new("RGB", (32, 24), (120, 140, 100)).save("green.png")
+    for method in ("none", "luminance"):
+        cli.main(["paint", "green.png", "--model", model, "--preserve-colour", method, "--output", f"{method}.png"])
+    difference = {name: load_image(f"{name}.png").diff(dim=1)[0, 0].mean() for name in ("none", "luminance")}
+    assert abs(difference["luminance"] - 20 / 255) < 0.01 < abs(difference["none"] - 20 / 255)
+
+
+def test_paint_puts_transparency_back(here, model):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 4), dtype=np.uint8)
+    Image.fromarray(pixels).save("cutout.png")
+    cli.main(["paint", "cutout.png", "--model", model, "--output", "out.png"])
+    assert np.array_equal(np.asarray(open_image("out.png"))[:, :, 3], pixels[:, :, 3])
+
+
+@pytest.fixture
+def album(here) -> Path:
+    """A folder with three pictures, two of them of one stem."""
+    (here / "album").mkdir()
+    for name, size in {"a.jpg": (20, 30), "a.png": (30, 20), "b.png": (25, 25)}.items():
+        Image.new("RGB", size, "orange").save(here / "album" / name)
+    (here / "album" / "notes.txt").write_text("no picture")
+    return here / "album"
+
+
+def test_paint_a_folder(here, album, model, capsys):
+    cli.main(["paint", "album", "--model", model])
+    assert files(here) == ["album", "album_tiny"] and len(files(album)) == 4
+    sizes = {name: open_image(here / "album_tiny" / name).size for name in files(here / "album_tiny")}
+    assert sizes == {"a.png": (20, 30), "a_2.png": (30, 20), "b.png": (25, 25)}
+    assert f"3 of 3 pictures painted into {here / 'album_tiny'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [".", "../album", "../album/"])
+def test_a_folders_paintings_come_beside_it(content, here, album, model, monkeypatch):
+    monkeypatch.chdir(album)
+    cli.main(["paint", content, "--model", f"../{model}"])
+    assert len(files(here / "album_tiny")) == 3
+
+
+def test_corrupt_pictures_are_listed_at_the_end(here, album, model, capsys):
+    for name in ("a0.png", "z.jpg"):
+        (album / name).write_bytes(b"corrupt")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["paint", "album", "--model", model])
+    assert end.value.code == 2
+    assert files(here / "album_tiny") == ["a.png", "a_2.png", "b.png"]
+    said = capsys.readouterr()
+    assert "3 of 5 pictures painted" in said.out
+    errors = said.err.splitlines()[-2:]
+    assert errors[0].startswith("nst: album/a0.png: not a picture") and "album/z.jpg: not a picture" in errors[1]
+
+
+def test_paint_several(here, model, album, capsys):
+    cli.main(["paint", "cat", "swirl", "album", "--model", model, "--size", "32"])
+    assert files(here) == ["album", "album_tiny", "cat_tiny.png", "swirl_tiny.png"]
+    assert f"5 of 5 pictures painted into ., {here / 'album_tiny'}" in capsys.readouterr().out
+
+
+def test_paint_several_into_a_folder(here, model, album):
+    cli.main(["paint", "cat", "album", "--model", model, "--size", "32", "--output", "new/out"])
+    assert files(here / "new" / "out") == ["a.png", "a_2.png", "b.png", "cat_tiny.png"]
+
+
+def test_output_folder_that_cannot_be_made(here, model, album, capsys):
+    Path("out").write_text("a file")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["paint", "album", "--model", model, "--output", "out"])
+    assert end.value.code == 2
+    assert "'out'" in capsys.readouterr().err.splitlines()[-1]
+    assert Path("out").read_text() == "a file"
+
+
+# ── the other commands ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_models_are_listed(here, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(transformer, "BUNDLED", tmp_path)
+    Path("tiny").write_text("a file here that has the name of a shipped network")
+    cli.main(["models"])
+    said = capsys.readouterr().out
+    parameters = sum(p.numel() for p in load_transformer(model).parameters())
+    for fact in (f"tiny  0.0{parameters * 2 // 10_000}", f"{parameters:,} parameters", "width 4", "style     swirl"):
+        assert fact in said
+    for fact in ("critic compact", "1,234", "5,000 steps of 4", "61.5 minutes", "an abacus", "77 Gatys"):
+        assert fact in said
+    assert "started from" not in said
+
+
+def test_export(here, model, monkeypatch, capsys):
+    exported = []
+    monkeypatch.setattr(cli, "export_onnx", lambda net, path: exported.append((net.config.width, path)))
+    cli.main(["export", "--model", model, "--onnx", "tiny.onnx"])
+    assert exported == [(4, Path("tiny.onnx"))]
+    assert "tiny.onnx: input and output" in capsys.readouterr().out
+
+
+def test_photos(here, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "fetch_coco", lambda split, folder: folder / split)
+    cli.main(["photos", "train2014", "--folder", "coco"])
+    assert capsys.readouterr().out.startswith("coco/train2014: ready for")
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list:
+    """The settings that `nst train` and `nst stylize` would work with."""
+    settings = []
+    monkeypatch.setattr(cli, "train", settings.append)
+    monkeypatch.setattr(
+        cli, "stylize", lambda content, style, config, film: settings.append(config) or load_image("cat")
+    )
+    return settings
+
+
+def test_train(here, asked, capsys):
+    cli.main("train --dataset d --style ink --save-model m.safetensors --steps 9 --network.width 8".split())
+    (config,) = asked
+    assert (config.dataset, config.style, config.steps, config.network.width) == (Path("d"), "ink", 9, 8)
+    assert config.formula == "scale_free"
+    assert "nst paint PHOTO --model m.safetensors" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["train --dataset . --style ink", "stylize cat --style ink"])
+def test_preset(command, asked):
+    cli.main([*command.split(), "--preset", "pytorch_examples", "--style-weight", "5"])
+    (config,) = asked
+    said = (config.formula, config.backbone, config.pooling, config.content_weight, config.style_weight)
+    assert said == ("pytorch_examples", "vgg16", "max", 1e5, 5)  # what was said goes before the preset
+
+
 def test_samples_are_listed(capsys):
     cli.main(["samples"])
     said = capsys.readouterr().out
@@ -99,8 +268,8 @@ def test_samples_are_listed(capsys):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ("", "stylize, samples"),
-        ("paint", "paint"),
+        ("", "stylize, paint, train"),
+        ("nonsense", "nonsense"),
         ("stylize", "photograph to paint"),
         ("stylize cat", "--style"),
         ("stylize cat --style", "--style: give at least one picture"),
@@ -125,10 +294,36 @@ def test_samples_are_listed(capsys):
         ("stylize cat --style swirl --output no/out.png", "Make it first"),
         ("stylize cat --style swirl --output out.bmp", ".png"),
         ("stylize cat --style swirl --film out.mp4", ".gif"),
+        ("paint cat", "--model"),
+        ("paint --model ../tiny.safetensors", "content: give at least one picture"),
+        ("paint no.png --model ../tiny.safetensors", "no.png: no such picture"),
+        ("paint .. --model ../tiny.safetensors", "..: no pictures in this folder"),
+        ("paint cat --model no", "no: no such model"),
+        ("paint cat --model mask.png", "mask.png: "),
+        ("paint cat --model ../tiny.safetensors --output no/out.png", "Make it first"),
+        ("paint cat --model ../tiny.safetensors --output out.bmp", ".png"),
+        ("paint cat cat --model ../tiny.safetensors --output out.png", "--output out.png: give a folder"),
+        ("paint . --model ../tiny.safetensors --output out.png", "--output out.png: give a folder"),
+        ("paint cat --model ../tiny.safetensors --size 15", "--size 15: must be at least 16"),
+        ("paint cat --model ../tiny.safetensors --content-scale 0", "--content-scale 0.0: must be"),
+        ("paint cat --model ../tiny.safetensors --content-scale nan", "--content-scale nan: must be"),
+        ("paint cat --model ../tiny.safetensors --preserve-colour sepia", "luminance"),
+        ("paint cat --model ../tiny.safetensors --device nonsense", "device"),
+        ("export --model no --onnx out.onnx", "no: no such model"),
+        ("export --model ../tiny.safetensors --onnx out.pth", "out.pth: is written as .onnx"),
+        ("photos val2016", "val2017"),
+        ("photos val2017 --folder mask.png", "mask.png: the folder cannot be made"),
+        ("train --style ink", "--dataset"),
+        ("train --dataset no --style ink", "no: no such folder"),
+        ("train --dataset . --style ink", ".: no photograph of at least 64 px"),
+        ("train --dataset . --style ink --style-weight nan", "style_weight=nan"),
+        ("train --dataset . --style ink --network.width 0", "width=0"),
+        ("train --dataset . --style ink --save-model m.pth", "save_model='m.pth'"),
+        ("train --dataset . --style ink --preset gatys", "gatys2016"),
     ],
 )
 @pytest.mark.parametrize("columns", ["80", "30"])
-def test_wrong_input(arguments, said, columns, here, capsys, monkeypatch):
+def test_wrong_input(arguments, said, columns, here, model, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", columns)
     Image.new("L", (8, 8), 255).save("mask.png")
     defaults = QUICK if arguments.startswith("stylize") else []
@@ -139,6 +334,7 @@ def test_wrong_input(arguments, said, columns, here, capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert end.value.code == 2
     assert len(lines) == 1 and lines[0].startswith("nst: ") and said in lines[0], lines
+    assert "---" not in lines[0]  # nothing of the box that tyro draws
     assert files(here) == ["mask.png"]
 
 

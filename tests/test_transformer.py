@@ -345,9 +345,9 @@ class Example(nn.Module):
         w = width
 
         def up(inputs, outputs):
-            return (
-                nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, 1) if transposed else ConvLayer(inputs, outputs, 3, 1, 2)
-            )
+            if transposed:
+                return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+            return ConvLayer(inputs, outputs, 3, 1, upsample=2)
 
         self.conv1, self.in1 = ConvLayer(3, w, 9, 1), norm(w, affine=True)
         self.conv2, self.in2 = ConvLayer(w, 2 * w, 3, 2), norm(2 * w, affine=True)

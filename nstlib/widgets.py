@@ -1,0 +1,297 @@
+"""The slider desks of the notebooks: change a weight and watch the picture follow."""
+
+import html
+import time
+from dataclasses import replace
+
+from IPython.display import display
+from ipywidgets import (
+    HTML,
+    Button,
+    Dropdown,
+    FileUpload,
+    FloatLogSlider,
+    FloatSlider,
+    HBox,
+    Image,
+    Layout,
+    Play,
+    SelectMultiple,
+    Text,
+    VBox,
+)
+from torch import Tensor
+
+from .errors import NstError
+from .gatys import GatysConfig, GatysPainter, best_device, frame, unframe
+from .images import check_output, fit, jpeg_bytes, resize, save_image
+from .losses import PerceptualLoss
+from .plots import quick_curves
+from .samples import load_image, sample_names
+
+SIZES = (96, 128, 192, 256, 384, 512)
+WEIGHTS = {"content_weight": (-2, 3), "style_weight": (-1, 5), "tv_weight": (-3, 3), "step_size": (-3, -0.5)}  # log10
+LABEL = {"description_width": "105px"}
+
+
+class ControlDesk:
+    """Gatys' painting under your hands: show it as the last line of a cell.
+
+    `Play` is the metronome: each of its ticks advances the running `GatysPainter` by a few steps and draws.
+    Moving a slider gives the painter new weights and restarts nothing. A new desk closes the one before.
+
+    Args:
+        content: a sample's name or a file.
+        styles: one or more samples' names, chosen at first.
+        config: where the sliders stand at first; of it `steps`, `init` and `mask` are not used.
+        seconds: how long one tick may take; sliders answer between ticks.
+    """
+
+    open_desk: "ControlDesk | None" = None
+
+    def __init__(
+        self,
+        content: str = "cat",
+        styles: tuple[str, ...] = ("swirl",),
+        config: GatysConfig | None = None,
+        seconds: float = 0.08,
+    ):
+        if ControlDesk.open_desk:
+            ControlDesk.open_desk.close()
+        ControlDesk.open_desk = self
+        self.config = config or GatysConfig(size=192, tv_weight=0.1)
+        self.seconds, self.closed, self._quiet = seconds, False, False
+        self._past: list[tuple[dict, Tensor]] = []
+        self._changed, self._content_name = 0.0, content
+        self._photo = load_image(content)
+        self._build(content, styles)
+        self.loss = PerceptualLoss(self.config).to(best_device(self.config.device))
+        self._start(None)
+
+    # ── what one sees ───────────────────────────────────────────────────────────────────────────
+
+    def _build(self, content: str, styles: tuple[str, ...]) -> None:
+        names, layers = sample_names(), self.config.layers()[1]
+        self.content = Dropdown(options=names["photographs"], value=content, description="photograph", style=LABEL)
+        self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
+        self.styles = SelectMultiple(
+            options=names["paintings"], value=styles, rows=6, description="styles", style=LABEL
+        )
+        self.size = Dropdown(options=SIZES, value=self.config.size, description="long side", style=LABEL)
+        self.sliders = {
+            name: _log_slider(name.replace("_", " "), getattr(self.config, name), *WEIGHTS[name]) for name in WEIGHTS
+        }
+        self.layers = {name: _slider(name, 1.0, 2.0) for name in layers}
+        self.blend: dict[str, FloatSlider] = {}
+        self.blend_box = VBox()
+        self.play = Play(min=0, max=10**6, interval=150, show_repeat=False)
+        self.buttons = {
+            name: Button(description=name, layout=Layout(width="72px")) for name in ("step", "reset", "undo")
+        }
+        self.file = Text("painting.png", layout=Layout(width="180px"))
+        self.buttons |= {name: Button(description=name) for name in ("save", "to training")}
+        self.picture, self.curves = Image(format="jpeg"), Image(format="png")
+        self.status, self.message = HTML(), HTML()
+        self._mix(styles)
+        self._connect()
+        self.view = self._arrange()
+
+    def _arrange(self) -> VBox:
+        drive = HBox([self.play, *(self.buttons[name] for name in ("step", "reset", "undo"))])
+        keep = HBox([self.file, self.buttons["save"], self.buttons["to training"]])
+        left = VBox([self.picture, drive, self.status, self.curves, keep])
+        sources = [self.content, self.upload, self.size, self.styles, self.blend_box]
+        right = VBox([*sources, *self.sliders.values(), HTML("<b>style layers</b>"), *self.layers.values()])
+        return VBox([HBox([left, right]), self.message])
+
+    def _connect(self) -> None:
+        self.play.observe(self.tick, "value")
+        for slider in (*self.sliders.values(), *self.layers.values()):
+            slider.observe(self._reweigh, "value")
+        self.content.observe(self._new_content, "value")
+        self.upload.observe(self._uploaded, "value")
+        self.styles.observe(self._new_styles, "value")
+        self.size.observe(self._new_size, "value")
+        actions = {"step": self.tick, "reset": self.reset, "undo": self.undo, "save": self.save}
+        for name, action in (actions | {"to training": self.to_training}).items():
+            self.buttons[name].on_click(action)
+
+    def _ipython_display_(self) -> None:
+        display(self.view)
+
+    def _say(self, text: str, wrong: bool = False) -> None:
+        colour = "#b00020" if wrong else "inherit"
+        self.message.value = f'<pre style="color:{colour};white-space:pre-wrap">{html.escape(text)}</pre>'
+
+    # ── the painter behind it ───────────────────────────────────────────────────────────────────
+
+    def settings(self) -> GatysConfig:
+        """The settings that the sliders show."""
+        values = {name: slider.value for name, slider in self.sliders.items()}
+        layer_weights = tuple(slider.value for slider in self.layers.values())
+        blend = tuple(slider.value for slider in self.blend.values())
+        values["style_layer_weights"] = layer_weights if sum(layer_weights) > 0 else None
+        values["style_blend"] = blend if sum(blend) > 0 else None
+        return replace(self.config, size=self.size.value, **values)
+
+    def _start(self, image: Tensor | None) -> None:
+        """A painter for the chosen photograph, styles and size, going on from `image`."""
+        config = self.settings()
+        self.shape = fit(tuple(self._photo.shape[-2:]), config.size)
+        content = frame(resize(self._photo, self.shape))
+        image = content if image is None else frame(resize(image, self.shape))
+        styles = [load_image(name, config.size) for name in self.styles.value]
+        self.painter = GatysPainter(content, styles, config, image=image, loss=self.loss)
+        self.history: dict[str, list[float]] = {"content": [], "style": []}
+        self._draw(0.0)
+
+    @property
+    def image(self) -> Tensor:
+        """The picture as it is now, `(1, 3, H, W)`."""
+        return unframe(self.painter.state().image, self.shape)
+
+    def tick(self, _=None) -> None:
+        """Advance for as long as a tick may take, at least one step, and draw."""
+        if self.closed:
+            return
+        start, steps = time.perf_counter(), 0
+        while steps == 0 or time.perf_counter() - start < self.seconds:
+            losses = self.painter.step().losses
+            steps += 1
+            for name, values in self.history.items():
+                values.append(losses[name])
+        self._draw(steps / (time.perf_counter() - start))
+
+    def _draw(self, steps_per_second: float) -> None:
+        self.picture.value = jpeg_bytes(self.image)
+        self.curves.value = quick_curves(self.history)
+        losses = " · ".join(f"{name} {values[-1]:.4f}" for name, values in self.history.items() if values)
+        speed = f" · {steps_per_second:.0f} steps/s" if steps_per_second else ""
+        self.status.value = (
+            f"step {self.painter.count} · {self.shape[1]}×{self.shape[0]}{speed}<br>{losses or 'press play'}"
+        )
+
+    # ── what hands do ───────────────────────────────────────────────────────────────────────────
+
+    def _reweigh(self, _=None) -> None:
+        """A slider moved: new weights for the running painter."""
+        if self._quiet or self.closed:
+            return
+        self._remember()
+        config = self.settings()
+        changes = {name: getattr(config, name) for name in (*WEIGHTS, "style_layer_weights", "style_blend")}
+        if changes["step_size"] == self.painter.config.step_size:
+            changes.pop("step_size")  # a new step size makes a new optimiser
+        self.painter.configure(**changes)
+
+    def _remember(self) -> None:
+        """For undo: the sliders and the picture before this change; one that follows at once belongs to it."""
+        now = time.monotonic()
+        if now - self._changed > 1:
+            self._past = [*self._past[-19:], (self._values, self.image)]
+        self._changed, self._values = now, self._read()
+
+    def _read(self) -> dict:
+        controls = {**self.sliders, **self.layers, **{f"blend {n}": s for n, s in self.blend.items()}}
+        return {name: control.value for name, control in controls.items()} | {"styles": self.styles.value}
+
+    def undo(self, _=None) -> None:
+        """Back to the sliders and the picture before the last change."""
+        if not self._past:
+            return self._say("nothing to undo")
+        values, image = self._past.pop()
+        self._quiet = True
+        self.styles.value = values["styles"]
+        self._mix(values["styles"])
+        for name, value in values.items():
+            control = self.sliders.get(name) or self.layers.get(name) or self.blend.get(name.removeprefix("blend "))
+            if control:
+                control.value = value
+        self._quiet, self._values, self._changed = False, self._read(), 0.0
+        self._start(image)
+
+    def reset(self, _=None) -> None:
+        """Start again from the photograph, with the sliders where they are."""
+        self._changed = 0.0
+        self._remember()
+        self._start(None)
+
+    def _new_size(self, _=None) -> None:
+        self._start(self.image)
+
+    def _new_content(self, change) -> None:
+        self._photo, self._content_name = load_image(change["new"]), change["new"]
+        self._past.clear()
+        self._start(None)
+
+    def _uploaded(self, change) -> None:
+        """A picture from the reader's disk; ipywidgets 7 gives a dictionary, 8 a tuple."""
+        value = change["new"]
+        if not value:
+            return
+        file = next(iter(value.values())) if isinstance(value, dict) else value[0]
+        name = file.get("name") or file["metadata"]["name"]
+        try:
+            self._photo, self._content_name = load_image(bytes(file["content"])), name
+        except NstError as error:
+            return self._say(f"{name}: {error}", wrong=True)
+        self._past.clear()
+        self._say(f"{name}: {self._photo.shape[-1]}×{self._photo.shape[-2]}")
+        self._start(None)
+
+    def _new_styles(self, change) -> None:
+        if self._quiet:
+            return
+        if not change["new"]:
+            self._quiet = True
+            self.styles.value = change["old"]
+            self._quiet = False
+            return self._say("choose at least one style", wrong=True)
+        self._remember()
+        self._mix(change["new"])
+        self._start(self.image)
+
+    def _mix(self, styles: tuple[str, ...]) -> None:
+        """One slider for the share of each style."""
+        old = {name: slider.value for name, slider in self.blend.items()}
+        self.blend = {name: _slider(name, old.get(name, 1.0), 1.0) for name in styles}
+        for slider in self.blend.values():
+            slider.observe(self._reweigh, "value")
+        self.blend_box.children = tuple(self.blend.values()) if len(styles) > 1 else ()
+        self._values = self._read()
+
+    def save(self, _=None) -> None:
+        """Save the picture with its settings, under the name in the text field."""
+        config = self.settings()
+        settings = {"content": self._content_name, "style": list(self.styles.value), "steps": self.painter.count}
+        settings |= {name: getattr(config, name) for name in (*WEIGHTS, "style_layer_weights", "style_blend")}
+        try:
+            path = save_image(self.image, check_output(self.file.value.strip()), settings)
+        except (NstError, ValueError) as error:
+            return self._say(str(error), wrong=True)
+        self._say(f"saved as {path.resolve()}")
+
+    def to_training(self, _=None) -> None:
+        """Print these weights as the settings of a training (notebook 07)."""
+        config = self.settings()
+        lines = [f"    {n}={getattr(config, n):.4g}," for n in ("content_weight", "style_weight", "tv_weight")]
+        if config.style_layer_weights:
+            lines.append(f"    style_layer_weights={tuple(round(w, 3) for w in config.style_layer_weights)},")
+        style = f'    dataset="photos", style="{self.styles.value[0]}", save_model="my_style.safetensors",'
+        more = "" if len(self.styles.value) == 1 else "  # a network learns one style: the first of the blend"
+        self._say("\n".join(["config = nst.TrainConfig(", style + more, *lines, ")"]))
+
+    def close(self) -> None:
+        """Stop, and take the desk away."""
+        self.closed = True
+        for widget in (self.play, self.view):
+            widget.close()
+
+
+def _log_slider(label: str, value: float, low: float, high: float) -> FloatLogSlider:
+    value = min(max(value, 10**low), 10**high)
+    return FloatLogSlider(value, min=low, max=high, step=0.05, description=label, readout_format=".3g", style=LABEL)
+
+
+def _slider(label: str, value: float, high: float) -> FloatSlider:
+    return FloatSlider(value, min=0, max=high, step=0.05, description=label, style=LABEL)

@@ -1,0 +1,158 @@
+"""The desks as a person uses them: JupyterLab in a real browser, hands on the sliders.
+
+`make browser` runs this. Screenshots are left in `build/browser`; `--keep-pictures` also stores those that
+the notebooks show under `data/desks`.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+SHOTS = ROOT / "build" / "browser"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --disable-background-networking"
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt install chromium)")
+playwright = pytest.importorskip("playwright.sync_api")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab that serves a copy of the notebooks."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(ROOT / "data" / "desks", folder / "data" / "desks") if (ROOT / "data" / "desks").is_dir() else None
+    port = free_port()
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
+    command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    log = (folder / "lab.log").open("w")
+    server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"HOME": str(folder)})
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{address}/api", timeout=5).close()
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield address
+    server.terminate()
+    server.wait(20)
+    log.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
+        yield chromium
+        chromium.close()
+
+
+class Notebook:
+    """A notebook open in JupyterLab, all of whose cells have run."""
+
+    def __init__(self, page, address: str, name: str):
+        self.page = page
+        page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?reset", wait_until="domcontentloaded")
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
+        page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=120_000)
+        page.click('.lm-MenuBar-itemLabel:text-is("Run")')
+        page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
+        page.wait_for_selector(".widget-image, .jupyter-widget-image", timeout=240_000)
+
+    def wait_until_idle(self) -> None:
+        self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=600_000)
+
+    def picture(self) -> str:
+        """The desk's picture as the browser holds it, in hexadecimal."""
+        script = """async image => Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer()))
+                    .map(b => b.toString(16).padStart(2, '0')).join('')"""
+        return self.page.locator("img.widget-image, img.jupyter-widget-image").first.evaluate(script)
+
+    def wait_for_change(self, before: str, what: str) -> str:
+        for _ in range(150):
+            now = self.picture()
+            if now != before:
+                return now
+            self.page.wait_for_timeout(200)
+        raise AssertionError(f"the picture did not change after: {what}")
+
+    def press(self, name: str) -> None:
+        self.page.locator(f'.jupyter-button:text-is("{name}")').first.click()
+
+    def slide(self, label: str, notches: int) -> None:
+        row = self.page.locator(f'.widget-hslider:has(.widget-label:text-is("{label}"))').first
+        handle = row.locator(".noUi-handle, .ui-slider-handle").first
+        handle.scroll_into_view_if_needed()
+        handle.focus()
+        for _ in range(abs(notches)):
+            handle.press("ArrowRight" if notches > 0 else "ArrowLeft")
+
+    def errors(self) -> list[str]:
+        found = self.page.locator('[data-mime-type="application/vnd.jupyter.error"], [data-mime-type*="stderr"]')
+        return found.all_inner_texts()
+
+    def shot(self, name: str) -> Path:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SHOTS / f"{name}.png")
+        return SHOTS / f"{name}.png"
+
+
+@pytest.fixture
+def page(browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    yield page
+    page.close()
+
+
+def test_control_desk(lab, page, request):
+    desk = Notebook(page, lab, "05_control_desk")
+    desk.wait_until_idle()
+    first = desk.picture()
+    desk.press("step")
+    stepped = desk.wait_for_change(first, "step")
+    page.locator(".widget-play button, .jupyter-widget-play button").first.click()
+    playing = desk.wait_for_change(stepped, "play")
+    desk.slide("style weight", 10)
+    moved = desk.wait_for_change(playing, "sliding while it plays")
+    page.wait_for_timeout(6000)
+    page.locator(".widget-play button, .jupyter-widget-play button").first.click()  # pause
+    desk.shot("control_desk")
+    keep(request, page, "control_desk")
+    page.wait_for_timeout(1500)
+    paused = desk.picture()
+    page.wait_for_timeout(1500)
+    assert desk.picture() == paused != moved, "pause does not pause"
+    desk.press("reset")
+    assert desk.wait_for_change(paused, "reset") == first
+    desk.press("undo")
+    assert desk.wait_for_change(first, "undo")
+    desk.press("to training")
+    page.wait_for_selector("text=nst.TrainConfig(")
+    desk.shot("control_desk_after")
+    assert desk.errors() == []
+
+
+def keep(request, page, name: str) -> None:
+    """The still picture of a desk for the notebook's text, when asked for."""
+    if request.config.getoption("--keep-pictures"):
+        box = page.locator(".jp-OutputArea-output .widget-vbox, .jp-OutputArea-output .jupyter-widgets-view").first
+        box.screenshot(path=SHOTS / f"{name}_cut.png")
+        target = ROOT / "data" / "desks" / f"{name}.jpg"
+        target.parent.mkdir(exist_ok=True)
+        Image.open(SHOTS / f"{name}_cut.png").convert("RGB").save(target, quality=82)

@@ -1,0 +1,384 @@
+"""The training set: which photographs are taken, in which order, and a download that may break anywhere."""
+
+import hashlib
+import re
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from nstlib import photos
+from nstlib.errors import ImageError
+from nstlib.photos import Draws, PhotoFolder, collate, fetch_coco
+
+NOISE = np.random.default_rng(0).integers(0, 256, (90, 110, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder for photographs."""
+    path = tmp_path / "photos"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def greys(folder) -> Path:
+    """Five flat photographs, the i-th of grey i: a draw's value says which one it is from."""
+    for i in range(5):
+        Image.new("RGB", (80, 64), (i, i, i)).save(folder / f"{i}.png")
+    return folder
+
+
+def drawn(photographs: PhotoFolder, draws) -> list[int]:
+    return [round(photographs[i][0].mean().item() * 255) for i in draws]
+
+
+def cut(path: Path) -> None:
+    """A photograph whose header is good and whose pixels end half way: only reading it all shows that."""
+    Image.fromarray(NOISE).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+# ── what is found ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_is_no_photograph_is_skipped_and_counted(folder, monkeypatch):
+    (folder / "deep" / "er").mkdir(parents=True)
+    for name in ("a.jpg", "B.PNG", "deep/er/c.webp"):
+        Image.fromarray(NOISE).save(folder / name)
+    for name in ("notes.txt", "deep/list.csv"):
+        (folder / name).write_text("text")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 no more")
+    for size in [(63, 100), (100, 63), (1, 1)]:
+        Image.new("L", size).save(folder / f"{size}.png")
+    for width in (150, 300):  # Pillow warns of the one and refuses the other
+        Image.new("1", (width, 100)).save(folder / f"{width}.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", NOISE.shape[0] * NOISE.shape[1])
+    found = PhotoFolder(folder)
+    assert [path.relative_to(folder).as_posix() for path in found.files] == ["B.PNG", "a.jpg", "deep/er/c.webp"]
+    assert len(found) == 3
+    assert found.skipped == {"not pictures": 2, "damaged": 1, "under 64 px": 3, "too large": 2}
+    assert found.report() == "3 photographs; skipped 1 damaged, 2 not pictures, 2 too large, 3 under 64 px"
+
+
+def test_report_of_a_clean_folder(greys):
+    assert PhotoFolder(greys).report() == "5 photographs"
+
+
+def test_a_photograph_of_64_px_is_enough(folder):
+    Image.new("RGB", (64, 64)).save(folder / "a.png")
+    assert len(PhotoFolder(folder)) == 1
+
+
+@pytest.mark.parametrize("name", ["none", "photo.png"])
+def test_no_folder(name, tmp_path, photo_file):
+    with pytest.raises(ImageError, match=rf"{name}: no such folder\. .*nst photos"):
+        PhotoFolder(tmp_path / name)
+
+
+def test_folder_without_photographs(folder):
+    (folder / "notes.txt").write_text("text")
+    with pytest.raises(ImageError, match=r"no photograph of at least 64 px .*skipped 1 not pictures"):
+        PhotoFolder(folder)
+
+
+def test_max_photos_are_chosen_by_the_seed(folder):
+    for i in range(20):
+        Image.new("L", (64, 64)).save(folder / f"{i:02}.png")
+        (folder / f"{i:02}.txt").write_text("text")
+    chosen = [[path.name for path in PhotoFolder(folder, max_photos=6, seed=seed).files] for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert all(len(names) == 6 and names == sorted(names) for names in chosen)
+    assert chosen[0] != [f"{i:02}.png" for i in range(6)]
+    assert len(PhotoFolder(folder, max_photos=100)) == 20
+
+
+# ── what is drawn ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_epoch_is_another_permutation(greys):
+    epochs = [drawn(PhotoFolder(greys, side=32), range(e * 5, e * 5 + 5)) for e in range(4)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len(set(map(tuple, epochs))) > 1
+
+
+def test_a_draw_depends_on_seed_and_number_alone(folder):
+    for i in range(3):
+        Image.fromarray(NOISE[i:, i:]).save(folder / f"{i}.png")
+    once = [PhotoFolder(folder, 32, seed=4)[i][0] for i in range(7)]
+    again = PhotoFolder(folder, 32, seed=4)
+    assert all(again[i][0].equal(once[i]) for i in (5, 0, 6, 2, 2, 1))
+    other = PhotoFolder(folder, 32, seed=5)
+    assert not any(other[i][0].equal(once[i]) for i in range(7))
+    assert len({crop.sum().item() for crop in once}) == 7  # three photographs, but seven crops
+
+
+def test_crops_are_square_parts_mirrored_every_other_time(folder):
+    y, x = np.mgrid[0:100, 0:200]
+    Image.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8)).save(folder / "slopes.png")
+    crops = torch.stack([PhotoFolder(folder, side=32)[i][0] for i in range(40)]) * 255  # (40, 3, 32, 32)
+    assert crops.shape == (40, 3, 32, 32) and crops.min() >= 0 and crops.max() <= 199.5
+    across = crops[:, 0].diff(dim=-1)[..., 4:-4].mean((1, 2))  # photograph's pixels in one of the crop's
+    down = crops[:, 1].diff(dim=-2)[..., 4:-4, :].mean((1, 2))
+    torch.testing.assert_close(across.abs(), down, rtol=0.02, atol=0)
+    assert 0.58 < down.min() * 32 / 100 < 0.7 and 0.9 < down.max() * 32 / 100 < 1.02
+    assert 10 < (across < 0).sum() < 30
+    assert crops[:, 0].amin((1, 2)).max() > 80 and crops[:, 0].amin((1, 2)).min() < 20  # from all over the width
+
+
+@pytest.mark.parametrize(
+    "mode, colour, ending, expected",
+    [
+        ("L", 51, ".png", (0.2, 0.2, 0.2)),
+        ("P", 0, ".gif", (0, 0, 0)),
+        ("RGBA", (255, 0, 0, 255), ".png", (1, 0, 0)),
+        ("RGBA", (0, 0, 0, 0), ".png", (1, 1, 1)),  # flattened on white, as contents and styles are
+        ("LA", (51, 255), ".png", (0.2, 0.2, 0.2)),
+        ("CMYK", (0, 255, 255, 0), ".jpg", (1, 0, 0)),
+        ("I;16", 257 * 51, ".png", (0.2, 0.2, 0.2)),
+    ],
+)
+def test_every_mode_comes_out_as_rgb(mode, colour, ending, expected, folder):
+    Image.new(mode, (70, 80), colour).save(folder / f"a{ending}")
+    crop, damaged = PhotoFolder(folder, side=32)[0]
+    assert crop.shape == (3, 32, 32) and damaged == []
+    torch.testing.assert_close(crop, torch.tensor(expected).view(3, 1, 1).expand_as(crop).float(), rtol=0, atol=0.01)
+
+
+def test_a_large_jpeg_looks_like_itself(folder):
+    """It is decoded at a part of its size, which must not show."""
+    y, x = np.mgrid[0:600, 0:600] // 3
+    Image.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8)).save(folder / "slopes.jpg", quality=95)
+    crop = PhotoFolder(folder, side=32)[0][0] * 255
+    across, down = crop[0].diff(dim=-1)[:, 4:-4].mean().abs(), crop[1].diff(dim=-2)[4:-4].mean()
+    torch.testing.assert_close(across, down, rtol=0.05, atol=0)
+    assert 0.59 < down * 32 / 200 < 1.02
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_a_damaged_photograph_is_replaced_and_named(ending, folder):
+    (folder / "deep").mkdir()
+    cut(folder / "deep" / f"cut{ending}")
+    for i in (1, 2):
+        Image.new("RGB", (70, 70), (i, i, i)).save(folder / f"{i}.png")
+    found = PhotoFolder(folder, side=32)
+    assert len(found) == 3 and not found.skipped  # its header is good
+    named = [found[i][1] for i in range(3)]
+    assert sorted(named) == [[], [], [str(Path("deep") / f"cut{ending}")]]
+    assert set(drawn(found, range(3))) == {1, 2}
+
+
+def test_one_good_photograph_is_found_from_every_draw(folder):
+    for i in range(3):
+        cut(folder / f"cut{i}.jpg")
+    Image.new("RGB", (70, 70), (9, 9, 9)).save(folder / "good.png")
+    assert drawn(PhotoFolder(folder, side=32), range(24)) == [9] * 24
+
+
+def test_only_damaged_photographs(folder):
+    for name in ("a.jpg", "b.png"):
+        cut(folder / name)
+    with pytest.raises(ImageError, match="every photograph in it is damaged"):
+        PhotoFolder(folder, side=32)[0]
+
+
+def test_a_photograph_that_went_away_is_named(greys):
+    found = PhotoFolder(greys, side=32)
+    (greys / "3.png").unlink()
+    assert [name for i in range(5) for name in found[i][1]] == ["3.png"]
+
+
+# ── how draws are dealt out ─────────────────────────────────────────────────────────────────────────
+
+
+def test_draws_by_hand():
+    assert list(Draws(2, 0, 3)) == [[0, 1], [2, 3], [4, 5]]
+    assert list(Draws(2, 1, 2, accumulate=2)) == [[4, 5], [6, 7]]
+    assert list(Draws(2, 0, 2, process=1, processes=2)) == [[2, 3], [6, 7]]
+    assert list(Draws(2, 3, 3)) == []
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_resumed_run_draws_the_rest(accumulate):
+    whole = list(Draws(4, 0, 10, accumulate))
+    assert list(Draws(4, 0, 6, accumulate)) + list(Draws(4, 6, 10, accumulate)) == whole
+    assert len(Draws(4, 6, 10, accumulate)) == 4 * accumulate == len(list(Draws(4, 6, 10, accumulate)))
+
+
+def test_two_processes_draw_what_one_would():
+    both = zip(*(Draws(3, 2, 5, 2, process, 2) for process in (0, 1)), strict=True)
+    assert [first + second for first, second in both] == list(Draws(6, 2, 5, 2))
+
+
+def test_batches(greys):
+    cut(greys / "cut.jpg")
+    found = PhotoFolder(greys, side=32)
+    loader = DataLoader(found, batch_sampler=Draws(3, 0, 2), collate_fn=collate, num_workers=0)
+    batches = list(loader)
+    assert [tuple(crops.shape) for crops, _ in batches] == [(3, 3, 32, 32)] * 2
+    assert [name for _, damaged in batches for name in damaged] == ["cut.jpg"]
+    assert torch.cat([crops for crops, _ in batches]).equal(torch.stack([found[i][0] for i in range(6)]))
+
+
+# ── COCO ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Sends the server's `body` from where it is asked to; may end early, or know no ranges."""
+
+    def do_GET(self):
+        server = self.server
+        asked = self.headers["Range"]
+        server.asked.append((self.path, asked))
+        begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if server.ranges else 0
+        rest = server.body[begin:]
+        status = 416 if not rest else 206 if server.ranges else 200
+        self.send_response(server.status or status)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: server.ends_after])
+
+    def log_message(self, *args):
+        pass
+
+
+PICTURES = {f"val2017/{i}.jpg": bytes([i]) * 1_000_000 for i in range(3)}  # longer than the pieces that are written
+STRAYS = ["val2017/../../evil.jpg", "/val2017/evil.jpg", "../evil.jpg", "val2017/evil.exe", "other/evil.jpg"]
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """COCO's host on this machine, with three photographs and some things that must not be unpacked."""
+    with zipfile.ZipFile(tmp_path / "val2017.zip", "w") as archive:
+        for name, content in PICTURES.items():
+            archive.writestr(name, content)
+        for name in STRAYS:
+            archive.writestr(name, "evil")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.body = (tmp_path / "val2017.zip").read_bytes()
+        server.asked, server.ranges, server.ends_after, server.status = [], True, None, None
+        monkeypatch.setattr(photos, "COCO", f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setattr(photos, "COCO_SPLITS", {"val2017": hashlib.md5(server.body).hexdigest()})
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "127.0.0.1")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def is_whole(folder: Path) -> bool:
+    return all((folder / name).read_bytes() == content for name, content in PICTURES.items())
+
+
+def test_download(server, tmp_path):
+    out = tmp_path / "new" / "photos"
+    assert fetch_coco("val2017", out) == out / "val2017"
+    assert is_whole(out)
+    assert server.asked == [("/val2017.zip", "bytes=0-")]
+    assert fetch_coco("val2017", out) == out / "val2017"
+    assert len(server.asked) == 1
+
+
+def test_nothing_astray_is_unpacked(server, folder):
+    fetch_coco("val2017", folder)
+    assert {Path(name).parent.as_posix() for name in left(folder)} == {"val2017"}
+    assert {Path(name).suffix for name in left(folder)} == {".jpg"}
+    assert [name for name in left(folder.parent) if "evil" in name and not name.startswith("photos/val2017/")] == []
+
+
+def test_a_broken_download_goes_on_from_there(server, folder):
+    server.ends_after = len(server.body) // 2
+    with pytest.raises(ImageError, match=r"val2017\.zip: the download broke off .*Run the same command again"):
+        fetch_coco("val2017", folder)
+    assert left(folder) == ["val2017.zip.part"]
+    part = (folder / "val2017.zip.part").read_bytes()
+    assert part and server.body.startswith(part)
+    server.ends_after = None
+    fetch_coco("val2017", folder)
+    assert is_whole(folder)
+    assert [asked for _, asked in server.asked] == ["bytes=0-", f"bytes={len(part)}-"]
+
+
+def test_a_server_without_ranges_starts_anew(server, folder):
+    server.ranges, server.ends_after = False, len(server.body) // 2
+    with pytest.raises(ImageError, match="broke off"):
+        fetch_coco("val2017", folder)
+    assert (folder / "val2017.zip.part").stat().st_size > 0
+    server.ends_after = None
+    fetch_coco("val2017", folder)
+    assert is_whole(folder)
+
+
+def test_a_part_that_is_whole_needs_nothing_more(server, folder):
+    """As after a power cut before the last rename; the server says 416, for there is no more."""
+    (folder / "val2017.zip.part").write_bytes(server.body)
+    fetch_coco("val2017", folder)
+    assert is_whole(folder)
+
+
+def test_a_wrong_checksum_is_removed(server, folder):
+    good, server.body = server.body, server.body[:-1] + b"?"
+    with pytest.raises(ImageError, match="wrong checksum and was removed"):
+        fetch_coco("val2017", folder)
+    assert left(folder) == []
+    server.body = good
+    fetch_coco("val2017", folder)
+    assert is_whole(folder)
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_refusal_keeps_what_is_there(status, server, folder):
+    (folder / "val2017.zip.part").write_bytes(server.body[:100])
+    server.status = status
+    with pytest.raises(ImageError, match=f"broke off .*{status}"):
+        fetch_coco("val2017", folder)
+    assert (folder / "val2017.zip.part").read_bytes() == server.body[:100]
+
+
+def test_a_full_disk_while_unpacking(server, folder, monkeypatch):
+    extract = zipfile.ZipFile.extract
+
+    def full(self, name, *args):
+        if name.endswith("1.jpg"):
+            raise OSError("no space left")
+        return extract(self, name, *args)
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    with pytest.raises(ImageError, match=r"val2017\.zip: cannot be unpacked \(no space left\)"):
+        fetch_coco("val2017", folder)
+    assert not (folder / "val2017").exists()
+    monkeypatch.setattr(zipfile.ZipFile, "extract", extract)
+    fetch_coco("val2017", folder)
+    assert is_whole(folder) and not list(folder.glob(".*"))
+    assert len(server.asked) == 1
+
+
+def test_unknown_split(server, folder):
+    with pytest.raises(ValueError, match=r"split='val2016': choose val2017"):
+        fetch_coco("val2016", folder)
+    assert server.asked == []
+
+
+def test_folder_that_cannot_be_made(server, photo_file):
+    with pytest.raises(ImageError, match=r"photo\.png: the folder cannot be made"):
+        fetch_coco("val2017", photo_file)
+    assert server.asked == []
+
+
+def test_splits_have_checksums():
+    assert set(photos.COCO_SPLITS) == {"val2017", "train2014", "train2017"}
+    assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in photos.COCO_SPLITS.values())
+    assert photos.COCO.startswith("https://")
