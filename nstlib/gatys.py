@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from .colour import METHODS, recolour
-from .images import Source, fit, resize, save_film
+from .images import Source, fit, frame, resize, save_film, unframe
 from .losses import LossConfig, PerceptualLoss
 from .samples import load_image
 
@@ -279,18 +278,6 @@ def _paint(photo, styles, masks, config, callback) -> Tensor:
         except KeyboardInterrupt:
             tqdm.write("stopped; here is the picture so far")
     return resize(image, tuple(photo.shape[-2:]))
-
-
-def frame(image: Tensor, margin: int = 8) -> Tensor:
-    """The picture with a mirrored margin: a network pads with zeros, and what it paints at its edges shows that."""
-    height, width = (min(margin, side - 1) for side in image.shape[-2:])
-    return F.pad(image, (width, width, height, height), mode="reflect")
-
-
-def unframe(image: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The middle `(height, width)` of a picture: the margin off again."""
-    top, left = ((side - inner) // 2 for side, inner in zip(image.shape[-2:], shape, strict=True))
-    return image[..., top : top + shape[0], left : left + shape[1]].contiguous()
 
 
 def _states(painter: GatysPainter, steps: int):

@@ -184,6 +184,18 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
     return image.clamp(0, 1).to(home)
 
 
+def frame(image: Tensor, margin: int = 8) -> Tensor:
+    """The picture with a mirrored margin: a network pads with zeros, and what it paints at its edges shows that."""
+    height, width = (min(margin, side - 1) for side in image.shape[-2:])
+    return F.pad(image, (width, width, height, height), mode="reflect")
+
+
+def unframe(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The middle `(height, width)` of a picture: the margin off again."""
+    top, left = ((side - inner) // 2 for side, inner in zip(image.shape[-2:], shape, strict=True))
+    return image[..., top : top + shape[0], left : left + shape[1]].contiguous()
+
+
 def resize_pil(image: Image.Image, long_side: int | None) -> Image.Image:
     """Resize a PIL image by its long side; `None` keeps it."""
     if long_side is None or max(image.size) == long_side:

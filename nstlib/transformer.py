@@ -15,7 +15,7 @@ from .colour import recolour
 from .errors import CheckpointError, WeightsError
 from .features import BUNDLED, read_weights
 from .files import write_aside
-from .images import Source
+from .images import Source, frame, unframe
 from .samples import load_image
 
 FORMAT = 1  # of the files that `save` writes
@@ -165,7 +165,7 @@ def paint(
     size: int | None = None,
     preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none",
 ) -> Tensor:
-    """Paint a picture in one pass, on the device where the network is.
+    """Paint a picture in one pass, on the device where the network is, with a mirrored margin that is cut off.
 
     Args:
         content: a sample's name, a file, PIL image, array or tensor; transparency is flattened on white.
@@ -182,8 +182,8 @@ def paint(
     net = model if isinstance(model, TransformerNet) else load_transformer(model)
     photo = load_image(content, size)
     with torch.inference_mode():
-        painted = net(photo.to(next(net.parameters()).device)).cpu()
-    return recolour(painted, photo, preserve_colour).clone()
+        painted = net(frame(photo).to(next(net.parameters()).device)).cpu()
+    return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
 
 
 # ── loading ─────────────────────────────────────────────────────────────────────────────────────────

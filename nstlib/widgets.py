@@ -23,8 +23,8 @@ from ipywidgets import (
 from torch import Tensor
 
 from .errors import NstError
-from .gatys import GatysConfig, GatysPainter, best_device, frame, unframe
-from .images import check_output, fit, jpeg_bytes, resize, save_image
+from .gatys import GatysConfig, GatysPainter, best_device
+from .images import check_output, fit, frame, jpeg_bytes, resize, save_image, unframe
 from .losses import PerceptualLoss
 from .plots import quick_curves
 from .samples import load_image, sample_names
@@ -32,6 +32,7 @@ from .samples import load_image, sample_names
 SIZES = (96, 128, 192, 256, 384, 512)
 WEIGHTS = {"content_weight": (-2, 3), "style_weight": (-1, 5), "tv_weight": (-3, 3), "step_size": (-3, -0.5)}  # log10
 LABEL = {"description_width": "105px"}
+WIDTH = 480  # of the picture and the curves on the screen, pixels
 
 
 class ControlDesk:
@@ -90,7 +91,8 @@ class ControlDesk:
         }
         self.file = Text("painting.png", layout=Layout(width="180px"))
         self.buttons |= {name: Button(description=name) for name in ("save", "to training")}
-        self.picture, self.curves = Image(format="jpeg"), Image(format="png")
+        shown = Layout(width=f"{WIDTH}px", object_fit="contain")
+        self.picture, self.curves = Image(format="jpeg", layout=shown), Image(format="png", layout=shown)
         self.status, self.message = HTML(), HTML()
         self._mix(styles)
         self._connect()
@@ -164,7 +166,7 @@ class ControlDesk:
 
     def _draw(self, steps_per_second: float) -> None:
         self.picture.value = jpeg_bytes(self.image)
-        self.curves.value = quick_curves(self.history)
+        self.curves.value = quick_curves(self.history, (WIDTH, 110))
         losses = " · ".join(f"{name} {values[-1]:.4f}" for name, values in self.history.items() if values)
         speed = f" · {steps_per_second:.0f} steps/s" if steps_per_second else ""
         self.status.value = (

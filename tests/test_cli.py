@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from nstlib import cli, load_image, open_image, sample_names, settings_of, transformer
-from nstlib.transformer import TransformerConfig, TransformerNet, load_transformer, paint
+from nstlib.transformer import TransformerConfig, TransformerNet, paint
 
 QUICK = ["--size", "32", "--steps", "2", "--device", "cpu", "--backbone", "compact"]
 
@@ -115,13 +115,7 @@ def test_paint(here, model, capsys):
 
 
 @pytest.mark.parametrize(
-    "flags, size",
-    [
-        ("", (64, 48)),
-        ("--size 32", (32, 24)),
-        ("--content-scale 2", (32, 24)),
-        ("--size 80 --content-scale 4", (20, 15)),
-    ],
+    "flags, size", [("", (64, 48)), ("--content-scale 2", (32, 24)), ("--size 80 --content-scale 2", (40, 30))]
 )
 def test_paint_size(flags, size, here, model, photo_file):
     cli.main(["paint", str(photo_file), "--model", model, "--output", "out.jpg", *flags.split()])
@@ -210,10 +204,9 @@ def test_models_are_listed(here, model, tmp_path, monkeypatch, capsys):
     Path("tiny").write_text("a file here that has the name of a shipped network")
     cli.main(["models"])
     said = capsys.readouterr().out
-    parameters = sum(p.numel() for p in load_transformer(model).parameters())
-    for fact in (f"tiny  0.0{parameters * 2 // 10_000}", f"{parameters:,} parameters", "width 4", "style     swirl"):
+    for fact in ("tiny  0.02 MB, 9,651 parameters, width 4", "swirl", "critic compact", "1,234 photographs"):
         assert fact in said
-    for fact in ("critic compact", "1,234", "5,000 steps of 4", "61.5 minutes", "an abacus", "77 Gatys"):
+    for fact in ("5,000 steps of 4", "61.5 minutes", "an abacus", "77 Gatys iterations"):
         assert fact in said
     assert "started from" not in said
 
@@ -237,14 +230,12 @@ def asked(monkeypatch) -> list:
     """The settings that `nst train` and `nst stylize` would work with."""
     settings = []
     monkeypatch.setattr(cli, "train", settings.append)
-    monkeypatch.setattr(
-        cli, "stylize", lambda content, style, config, film: settings.append(config) or load_image("cat")
-    )
+    monkeypatch.setattr(cli, "stylize", lambda *given: settings.append(given[2]) or load_image("cat"))
     return settings
 
 
 def test_train(here, asked, capsys):
-    cli.main("train --dataset d --style ink --save-model m.safetensors --steps 9 --network.width 8".split())
+    cli.main("train --dataset d --style ink --save-model m.safetensors --steps 9 --width 8".split())
     (config,) = asked
     assert (config.dataset, config.style, config.steps, config.network.width) == (Path("d"), "ink", 9, 8)
     assert config.formula == "scale_free"
@@ -317,7 +308,7 @@ def test_samples_are_listed(capsys):
         ("train --dataset no --style ink", "no: no such folder"),
         ("train --dataset . --style ink", ".: no photograph of at least 64 px"),
         ("train --dataset . --style ink --style-weight nan", "style_weight=nan"),
-        ("train --dataset . --style ink --network.width 0", "width=0"),
+        ("train --dataset . --style ink --width 0", "width=0"),
         ("train --dataset . --style ink --save-model m.pth", "save_model='m.pth'"),
         ("train --dataset . --style ink --preset gatys", "gatys2016"),
     ],

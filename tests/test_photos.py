@@ -107,6 +107,7 @@ def test_each_epoch_is_another_permutation(greys):
     epochs = [drawn(PhotoFolder(greys, side=32), range(e * 5, e * 5 + 5)) for e in range(4)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
     assert len(set(map(tuple, epochs))) > 1
+    assert drawn(PhotoFolder(greys, side=32, seed=1), range(10)) != epochs[0] + epochs[1]
 
 
 def test_a_draw_depends_on_seed_and_number_alone(folder):

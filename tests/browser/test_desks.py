@@ -70,19 +70,31 @@ class Notebook:
         self.page = page
         page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?reset", wait_until="domcontentloaded")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
-        page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=120_000)
-        page.click('.lm-MenuBar-itemLabel:text-is("Run")')
-        page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
-        page.wait_for_selector(".widget-image, .jupyter-widget-image", timeout=240_000)
+        self.run_all()
+        page.wait_for_selector("img.widget-image", state="attached", timeout=120_000)
+
+    def run_all(self) -> None:
+        """Run all cells; a kernel that is still starting lets the first clicks pass."""
+        news = self.page.locator('button:text-is("No")')  # JupyterLab asks whether it may send news
+        for _ in range(20):
+            if news.count():
+                news.first.click()
+            self.page.click('.lm-MenuBar-itemLabel:text-is("Run")')
+            self.page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
+            self.page.wait_for_timeout(3000)
+            if "[*]" in "".join(self.page.locator(".jp-InputPrompt").all_inner_texts()):
+                return
+        raise AssertionError("the cells do not run")
 
     def wait_until_idle(self) -> None:
         self.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=600_000)
+        self.page.locator("img.widget-image").first.scroll_into_view_if_needed()
 
     def picture(self) -> str:
         """The desk's picture as the browser holds it, in hexadecimal."""
         script = """async image => Array.from(new Uint8Array(await (await fetch(image.src)).arrayBuffer()))
                     .map(b => b.toString(16).padStart(2, '0')).join('')"""
-        return self.page.locator("img.widget-image, img.jupyter-widget-image").first.evaluate(script)
+        return self.page.locator("img.widget-image").first.evaluate(script)
 
     def wait_for_change(self, before: str, what: str) -> str:
         for _ in range(150):
@@ -126,12 +138,12 @@ def test_control_desk(lab, page, request):
     first = desk.picture()
     desk.press("step")
     stepped = desk.wait_for_change(first, "step")
-    page.locator(".widget-play button, .jupyter-widget-play button").first.click()
+    page.locator(".widget-play button").first.click()
     playing = desk.wait_for_change(stepped, "play")
     desk.slide("style weight", 10)
     moved = desk.wait_for_change(playing, "sliding while it plays")
     page.wait_for_timeout(6000)
-    page.locator(".widget-play button, .jupyter-widget-play button").first.click()  # pause
+    page.locator(".widget-play button").first.click()  # pause
     desk.shot("control_desk")
     keep(request, page, "control_desk")
     page.wait_for_timeout(1500)
@@ -151,7 +163,7 @@ def test_control_desk(lab, page, request):
 def keep(request, page, name: str) -> None:
     """The still picture of a desk for the notebook's text, when asked for."""
     if request.config.getoption("--keep-pictures"):
-        box = page.locator(".jp-OutputArea-output .widget-vbox, .jp-OutputArea-output .jupyter-widgets-view").first
+        box = page.locator(".jp-OutputArea-output .widget-vbox").first
         box.screenshot(path=SHOTS / f"{name}_cut.png")
         target = ROOT / "data" / "desks" / f"{name}.jpg"
         target.parent.mkdir(exist_ok=True)

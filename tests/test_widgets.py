@@ -1,0 +1,205 @@
+"""The control desk without a browser: its widgets change as under a hand, and what follows is looked at."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+import nstlib as nst
+from nstlib import widgets
+from nstlib.widgets import ControlDesk
+
+CONFIG = nst.GatysConfig(backbone="compact", size=96, device="cpu")
+
+
+@pytest.fixture
+def desk(monkeypatch):
+    """A small desk whose clock stands still, so that a tick is one step and changes do not melt into one."""
+    clock = iter(range(0, 10**9, 5))
+    monkeypatch.setattr(widgets.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(widgets.time, "monotonic", lambda: float(next(clock)))
+    desk = ControlDesk(config=CONFIG)
+    yield desk
+    desk.close()
+
+
+def upload(name: str, content: bytes, version: int):
+    """What FileUpload's value is in ipywidgets 7 and 8."""
+    if version == 7:
+        return {name: {"metadata": {"name": name}, "content": content}}
+    return ({"name": name, "content": memoryview(content)},)
+
+
+def png(size=(90, 50)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_tick_paints(desk):
+    before = desk.picture.value
+    desk.tick()
+    assert desk.painter.count == 1 and desk.picture.value != before
+    assert "step 1" in desk.status.value and "96×64" in desk.status.value
+    assert Image.open(io.BytesIO(desk.picture.value)).size == (96, 64)
+    assert Image.open(io.BytesIO(desk.curves.value)).format == "PNG"
+
+
+def test_play_is_the_metronome(desk):
+    desk.play.value += 1
+    assert desk.painter.count == 1
+
+
+@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight", "step_size"])
+def test_slider_reweighs_the_running_painter(desk, name):
+    desk.tick()
+    painter, optimiser = desk.painter, desk.painter.optimiser
+    desk.sliders[name].value *= 0.5
+    assert desk.painter is painter and painter.count == 1, "restarted"
+    assert getattr(painter.config, name) == desk.sliders[name].value
+    assert (painter.optimiser is optimiser) == (name != "step_size"), "only a new step size needs a new optimiser"
+
+
+def test_targets_are_cached(desk, monkeypatch):
+    def forbidden(*_):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(desk.loss, "set_styles", forbidden)
+    monkeypatch.setattr(desk.loss, "set_content", forbidden)
+    desk.sliders["style_weight"].value = 7.0
+    desk.layers["relu1_1"].value = 0.5
+    desk.tick()
+    assert desk.painter.count == 1
+
+
+def test_layer_sliders(desk):
+    desk.layers["relu1_1"].value = 0.0
+    assert desk.loss.layer_weights["relu1_1"] == 0 and desk.loss.layer_weights["relu2_1"] > 1
+    for slider in desk.layers.values():
+        slider.value = 0.0
+    assert desk.painter.config.style_layer_weights is None, "no layer at all counts as all alike"
+
+
+def test_styles_blend(desk):
+    desk.tick()
+    desk.styles.value = ("swirl", "ink")
+    assert set(desk.blend) == {"swirl", "ink"} and len(desk.blend_box.children) == 2
+    desk.blend["ink"].value = 0.25
+    assert desk.loss.blend == pytest.approx((0.8, 0.2))
+    desk.blend["swirl"].value = 0.0
+    desk.blend["ink"].value = 0.0
+    desk.tick()  # nothing of either: equal parts instead of an error
+    assert desk.loss.blend == pytest.approx((0.5, 0.5))
+
+
+def test_no_style_is_refused(desk):
+    desk.styles.value = ()
+    assert desk.styles.value == ("swirl",) and "at least one style" in desk.message.value
+
+
+def test_undo_gives_back_sliders_and_picture(desk):
+    desk.tick()
+    image, weight = desk.image, desk.sliders["style_weight"].value
+    desk.sliders["style_weight"].value = 5000.0
+    desk.tick()
+    assert not torch.equal(desk.image, image)
+    desk.undo()
+    assert desk.sliders["style_weight"].value == weight == desk.painter.config.style_weight
+    torch.testing.assert_close(desk.image, image)
+    desk.undo()
+    assert "nothing to undo" in desk.message.value
+
+
+def test_undo_of_styles_and_reset(desk):
+    desk.tick()
+    desk.styles.value = ("ink", "swirl")
+    desk.blend["ink"].value = 0.3
+    desk.undo()
+    assert desk.blend["ink"].value == 1.0 and set(desk.styles.value) == {"ink", "swirl"}
+    desk.undo()
+    assert desk.styles.value == ("swirl",) and desk.blend_box.children == ()
+    painted = desk.image
+    desk.reset()
+    assert desk.painter.count == 0 and not torch.equal(desk.image, painted)
+    desk.undo()
+    torch.testing.assert_close(desk.image, painted)
+
+
+def test_size_goes_on_with_the_picture(desk):
+    desk.tick()
+    painted = desk.image
+    desk.size.value = 128
+    assert desk.image.shape[-2:] == (85, 128)
+    torch.testing.assert_close(desk.image, nst.resize(painted, (85, 128)))
+
+
+def test_another_photograph(desk):
+    desk.content.value = "coffee"
+    torch.testing.assert_close(desk.image, nst.resize(nst.load_image("coffee"), desk.shape))
+
+
+@pytest.mark.parametrize("version", [7, 8])
+def test_upload(desk, version):
+    desk._uploaded({"new": upload("red.png", png(), version)})
+    assert "red.png: 90×50" in desk.message.value
+    assert desk.image[0, :, 20, 20].tolist() == pytest.approx([1, 0, 0], abs=0.01)
+
+
+@pytest.mark.parametrize("version", [7, 8])
+def test_wrong_upload_breaks_nothing(desk, version):
+    desk.tick()
+    painted = desk.image
+    desk._uploaded({"new": upload("notes.txt", b"not a picture", version)})
+    assert "notes.txt" in desk.message.value and "not a picture" in desk.message.value
+    torch.testing.assert_close(desk.image, painted)
+    desk.tick()
+    assert desk.painter.count == 2
+
+
+def test_save(desk, tmp_path):
+    desk.sliders["style_weight"].value = 250.0
+    desk.tick()
+    desk.file.value = str(tmp_path / "mine.png")
+    desk.buttons["save"].click()
+    settings = nst.settings_of(tmp_path / "mine.png")
+    assert settings["content"] == "cat" and settings["style"] == ["swirl"] and settings["steps"] == 1
+    assert settings["style_weight"] == pytest.approx(250, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["mine.doc", "missing_folder/mine.png", ""])
+def test_save_where_it_cannot(desk, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    desk.file.value = name
+    desk.buttons["save"].click()
+    assert "b00020" in desk.message.value and list(tmp_path.iterdir()) == []
+
+
+def test_to_training_prints_settings_that_train(desk):
+    import html
+    import re
+
+    desk.sliders["style_weight"].value = 12.0
+    desk.layers["relu3_4"].value = 0.5
+    desk.buttons["to training"].click()
+    line = html.unescape(re.sub("<.*?>", "", desk.message.value)).removeprefix("config = ")
+    config = eval(line, {"nst": nst})
+    assert config.style == "swirl" and config.style_weight == pytest.approx(
+        desk.sliders["style_weight"].value, rel=1e-3
+    )
+    assert config.style_layer_weights == (1.0, 1.0, 1.0, 0.5)
+
+
+def test_a_new_desk_closes_the_old_one(desk):
+    new = ControlDesk(config=CONFIG)
+    before = desk.painter.count
+    desk.tick()
+    assert desk.closed and desk.painter.count == before
+    new.tick()
+    assert new.painter.count == 1
+    new.close()
+
+
+def test_message_is_escaped(desk):
+    desk._uploaded({"new": upload("<b>.png", b"?", 8)})
+    assert "<b>" not in desk.message.value and "&lt;b&gt;" in desk.message.value
