@@ -181,6 +181,10 @@ print("total:", *[f"{h['total']:.2f}" for h in history])
 # `nst.train` is this loop with everything a long run needs: mixed precision where the machine has it, a learning rate that falls
 # along a cosine, a log, sample sheets, and a checkpoint from which it goes on *exactly* where it stopped. The settings are one
 # dataclass; the same names are the flags of `nst train` in a terminal.
+#
+# It adds one loss of its own. A network works in cells of four pixels and likes to weave a pattern into them that the critic
+# takes for brushwork. But a brush does not care about pixel grids: move the photograph by a pixel or two, and the painting should
+# move with it. `stability_weight` asks for that, $\lVert S f_W(x)-f_W(Sx)\rVert^2$ with a small random shift $S$.
 
 # %%
 config = nst.TrainConfig(
@@ -289,7 +293,7 @@ if in_earnest:
 # |---|---|
 # | the photograph, recoloured | a larger `style_weight` |
 # | style everywhere, content gone | a larger `content_weight`; `content_layers=("relu2_2", "relu3_2")` |
-# | a fine weave in flat areas | more steps, a larger `tv_weight` |
+# | a fine weave in flat areas | more steps, a larger `stability_weight` |
 # | strokes too small or too large | a larger or smaller `style_size` |
 # | white blobs | `norm="instance"` (the default) instead of `"batch"` |
 #

@@ -124,7 +124,8 @@ def test_a_draw_depends_on_seed_and_number_alone(folder):
 def test_crops_are_square_parts_mirrored_every_other_time(folder):
     y, x = np.mgrid[0:100, 0:200]
     Image.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8)).save(folder / "slopes.png")
-    crops = torch.stack([PhotoFolder(folder, side=32)[i][0] for i in range(40)]) * 255  # (40, 3, 32, 32)
+    found = PhotoFolder(folder, side=32)
+    crops = torch.stack([found[i][0] for i in range(40)]) * 255  # (40, 3, 32, 32)
     assert crops.shape == (40, 3, 32, 32) and crops.min() >= 0 and crops.max() <= 199.5
     across = crops[:, 0].diff(dim=-1)[..., 4:-4].mean((1, 2))  # photograph's pixels in one of the crop's
     down = crops[:, 1].diff(dim=-2)[..., 4:-4, :].mean((1, 2))

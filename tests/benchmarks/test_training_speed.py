@@ -87,7 +87,12 @@ def measure_training() -> dict[str, float]:
             save_image(load_image(photo, 400), folder / "photos" / f"{photo}.jpg")
         save_file(FeatureExtractor("vgg16", LAYERS, weights=None).state(), folder / "vgg16.safetensors")
         equal = {"network": TransformerConfig(), "style_scales": (1.0,), "pooling": "max", "backbone": "vgg16"}
-        equal |= {"weights": folder / "vgg16.safetensors", "content_layers": ("relu2_2",), "style_layers": LAYERS}
+        equal |= {
+            "stability_weight": 0.0,
+            "weights": folder / "vgg16.safetensors",
+            "content_layers": ("relu2_2",),
+            "style_layers": LAYERS,
+        }
         contestants = {
             "plain loop": plain_loop(),
             "ours, equal architecture and critic, float32": trainer(folder, **equal, precision="no"),
