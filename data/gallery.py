@@ -1,4 +1,4 @@
-"""Paint the README's gallery: photographs from scikit-image in the styles of our own paintings.
+"""Paint the README's galleries: scikit-image's photographs by optimisation, and by the shipped networks.
 
 python data/gallery.py
 """
@@ -22,7 +22,21 @@ def square(image: Image.Image, side: int = 230) -> Image.Image:
     return image.crop((left, top, left + edge, top + edge)).resize((side, side), Image.LANCZOS)
 
 
-def main() -> None:
+def networks() -> None:
+    """One row a photograph; a column for each shipped network."""
+    names = list(nst.model_files())
+    tiles = [square(nst.to_pil(nst.paint(photo, name, 512))) for photo in PHOTOGRAPHS for name in names]
+    store(sheet(tiles, names * len(PHOTOGRAPHS), columns=len(names), height=200), "networks.jpg")
+
+
+def store(page: Image.Image, name: str) -> None:
+    target = Path(__file__).parent / name
+    with write_aside(target) as aside:
+        page.save(aside, quality=86)
+    print(f"{target.name}: {target.stat().st_size // 1000} KB")
+
+
+def optimisation() -> None:
     """One row a photograph; the styles above."""
     styles = list(nst.PAINTINGS)
     tiles = [Image.new("RGB", (230, 230), "white")] + [square(nst.find_image(style)) for style in styles]
@@ -30,11 +44,9 @@ def main() -> None:
         tiles.append(square(nst.find_image(photograph)))
         for style in styles:
             tiles.append(square(nst.to_pil(nst.stylize(photograph, style, CONFIG))))
-    target = Path(__file__).parent / "gallery.jpg"
-    with write_aside(target) as aside:
-        sheet(tiles, columns=len(styles) + 1, height=170).save(aside, quality=86)
-    print(f"{target.name}: {target.stat().st_size // 1000} KB")
+    store(sheet(tiles, columns=len(styles) + 1, height=170), "gallery.jpg")
 
 
 if __name__ == "__main__":
-    main()
+    networks()
+    optimisation()

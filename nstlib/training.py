@@ -67,6 +67,7 @@ class TrainConfig(LossConfig):
     compile: bool = False  # torch.compile the network: a minute's wait, then faster on CUDA
     workers: int = 2  # processes that read photographs
     seed: int = 0  # of the weights, the order and the crops
+    provenance: str = ""  # kept in the network's card: where photographs and painting come from, their licences
     device: str | None = None  # cpu, cuda, mps; None: the best there is
 
     def __post_init__(self):
@@ -97,7 +98,7 @@ class TrainConfig(LossConfig):
 
 # of these a resumed run may have others; the rest decides what is learned, step by step
 MAY_CHANGE = {"dataset", "save_model", "steps", "epochs", "checkpoint_dir", "log_every", "checkpoint_every"}
-MAY_CHANGE |= {"compile", "workers", "device", "weights"}
+MAY_CHANGE |= {"compile", "workers", "device", "weights", "provenance"}
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,7 @@ class Trainer:
         card |= {"stability_weight": config.stability_weight}
         card |= {"started_from": config.init_model and Path(config.init_model).stem}
         card |= {"machine": _machine(self.device), "precision": self.accelerator.mixed_precision, "seed": config.seed}
-        return card | {"minutes": round(self.seconds / 60, 1)}
+        return card | {"minutes": round(self.seconds / 60, 1), "provenance": config.provenance}
 
     @torch.no_grad()
     def sheet(self) -> Path:

@@ -37,6 +37,8 @@ class TransformerConfig:
             value, least = getattr(self, name), name == "width"
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 512:
                 raise ValueError(f"{name}={value!r}: must be a whole number from {int(least)} to 512")
+        if not isinstance(self.legacy_range, bool):
+            raise ValueError(f"legacy_range={self.legacy_range!r}: must be True or False")
         for field in fields(self)[2:5]:
             if getattr(self, field.name) not in field.type.__args__:
                 raise ValueError(

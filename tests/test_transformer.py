@@ -521,3 +521,20 @@ def test_onnx_into_no_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: None)  # which takes seconds
     with pytest.raises(CheckpointError, match=r"net\.onnx: cannot be written"):
         export_onnx(small(), tmp_path / "no" / "net.onnx")
+
+
+def test_paint_has_a_mirrored_margin():
+    """The network meets the picture's edge 8 pixels outside the picture, so that it paints no frame."""
+    seen = []
+
+    class Recorder(TransformerNet):
+        def forward(self, image):
+            seen.append(image)
+            return image
+
+    photo = torch.rand(1, 3, 24, 30, generator=torch.Generator().manual_seed(1))
+    painted = paint(photo, Recorder(TransformerConfig(width=1, residual_blocks=0)))
+    (met,) = seen
+    assert met.shape[-2:] == (40, 46)
+    torch.testing.assert_close(met[..., 8:-8, 7], met[..., 8:-8, 9])  # mirrored about the first column
+    torch.testing.assert_close(painted, met[..., 8:-8, 8:-8])
