@@ -69,6 +69,8 @@ def paint_command(
     size: int | None = None,
     content_scale: float = 1.0,
     preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none",
+    style: str | None = None,
+    strength: float | None = None,
     device: str | None = None,
 ) -> None:
     """Paint pictures with a trained network, each in one pass (Johnson et al. 2016).
@@ -81,6 +83,8 @@ def paint_command(
         size: long side of the result in pixels; by default the picture's own.
         content_scale: make the picture smaller by this factor before painting it.
         preserve_colour: keep the content's colours.
+        style: of an adjustable network: a style, or shares such as swirl:0.7,ink:0.3; by default its first.
+        strength: of an adjustable network: from 0, the photograph, to 1.
         device: cpu, cuda, mps; by default the best there is.
     """
     if not content:
@@ -90,14 +94,18 @@ def paint_command(
     if not 0 < content_scale < float("inf"):
         raise ValueError(f"--content-scale {content_scale}: must be a finite number above 0")
     net = load_transformer(model).to(best_device(device))
+    styles = _shares(style)
+    if net.config.styles or style is not None or strength is not None:
+        net.mix(styles, 1.0 if strength is None else strength)  # wrong ones are said before any work is done
     jobs, failures = _paint_jobs(content, Path(model).stem, output), []
     for source, target in tqdm(jobs, desc="painting", delay=1, disable=len(jobs) == 1):
         try:
             picture = find_image(source)
             side = round((size or max(picture.size)) / content_scale)
-            painted = paint(picture, net, max(side, 1), preserve_colour)
+            painted = paint(picture, net, max(side, 1), preserve_colour, styles, strength)
             target.parent.mkdir(parents=True, exist_ok=True)
             settings = {"content": str(source), "model": model, "size": side, "preserve_colour": preserve_colour}
+            settings |= {"style": style, "strength": strength} if net.config.styles else {}
             save_image(painted, target, settings, alpha=alpha_of(picture))
             if len(jobs) == 1:
                 tqdm.write(f"{target}: {painted.shape[-1]}×{painted.shape[-2]}, painted")
@@ -108,6 +116,17 @@ def paint_command(
         tqdm.write(f"{len(jobs) - len(failures)} of {len(jobs)} pictures painted into {folders}")
     if failures:
         raise ImageError("\n     ".join(failures))
+
+
+def _shares(text: str | None) -> str | dict[str, float] | None:
+    """`swirl:0.7,ink:0.3` as shares by name; a name alone as it is."""
+    if text is None or not re.search("[:,]", text):
+        return text
+    try:
+        pairs = (part.split(":") for part in text.split(","))
+        return {name.strip(): float(share) for name, share in pairs}
+    except ValueError as error:
+        raise ValueError(f"--style {text}: write a name, or shares such as swirl:0.7,ink:0.3") from error
 
 
 def _paint_jobs(contents: tuple[str, ...], model: str, output: Path | None) -> list[tuple[str | Path, Path]]:

@@ -214,6 +214,7 @@ class PerceptualLoss(nn.Module):
         self.styles: list[dict[tuple[float, str], Tensor]] = []
         self.masks: list[Tensor] | None = None
         self.blend: tuple[float, ...] = ()
+        self.each: Tensor | None = None
 
     def configure(self, config: LossConfig) -> None:
         """Take new weights; the layers stay those of the critic that was built."""
@@ -249,6 +250,13 @@ class PerceptualLoss(nn.Module):
         if len(blend) != len(self.styles) or min(blend) < 0 or not 0 < sum(blend) < float("inf"):
             raise ValueError(f"style_blend={tuple(blend)}: give {len(self.styles)} numbers ≥ 0, one for each style")
         self.blend = tuple(share / sum(blend) for share in blend)
+
+    def set_each(self, blends: Tensor | None, emphasis: Tensor | None = None) -> None:
+        """Give each picture of a batch its own blend `(B, styles)`, and its style loss its own factor `(B,)`.
+
+        For networks of several styles; `None` goes back to one blend for all.
+        """
+        self.each, self.emphasis = blends, emphasis
 
     def _grams(self, image: Tensor) -> dict[tuple[float, str], Tensor]:
         pyramid = self._pyramid(image, self.extractor.activations(image))
@@ -291,6 +299,10 @@ class PerceptualLoss(nn.Module):
         return loss / len(self.config.style_scales) / (len(self.style_layers) if averaged else 1)
 
     def _style_distance(self, distance, name: str, activation: Tensor, targets: list[Tensor]) -> Tensor:
+        if self.each is not None:
+            wanted = torch.einsum("bs,sij->bij", self.each, torch.cat(targets))
+            pairs = zip(self.emphasis, self._gram(name, activation).split(1), wanted.split(1), strict=True)
+            return sum(factor * distance(g, a) for factor, g, a in pairs) / len(wanted)
         if self.masks is None:
             target = sum(share * a for share, a in zip(self.blend, targets, strict=True))
             return distance(self._gram(name, activation), target.expand(activation.shape[0], -1, -1))

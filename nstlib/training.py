@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor
@@ -31,8 +32,9 @@ from .images import resize, save_image
 from .losses import LossConfig, PerceptualLoss
 from .photos import Draws, PhotoFolder, collate
 from .samples import load_image
-from .transformer import TransformerConfig, TransformerNet, load_transformer
+from .transformer import TransformerConfig, TransformerNet, adjustable, load_transformer
 
+PIXEL_WEIGHT = 10.0  # of the pixels at strength 0
 VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
 
 
@@ -41,7 +43,7 @@ class TrainConfig(LossConfig):
     """All settings of a training run; the same names are the command line's flags."""
 
     dataset: Path  # folder of photographs
-    style: str  # the painting: a file or a sample's name
+    style: str | tuple[str, ...]  # the painting: a file or a sample's name; several make one adjustable network
     save_model: Path = Path("model.safetensors")  # where the trained network goes
     style_weight: float = 12.0  # weight of the style loss
     content_weight: float = 1.0  # weight of the content loss
@@ -59,6 +61,7 @@ class TrainConfig(LossConfig):
     max_photos: int | None = None  # use this many photographs, chosen by the seed
     lr: float = 2e-3  # Adam's rate at the start, falling to 0 along a cosine
     network: TransformerConfig = field(default_factory=lambda: TransformerConfig(width=16))  # the layout
+    extend: str | None = None  # add the styles to this adjustable network; its others stay as they are, to the bit
     init_model: str | None = None  # start from this trained network, with its layout; None: from random weights
     checkpoint_dir: Path | None = None  # state, log and sample sheets; None: SAVE_MODEL without its ending
     log_every: int = 50  # steps between lines of the log
@@ -85,10 +88,22 @@ class TrainConfig(LossConfig):
         for name in ("epochs", "lr"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be a finite number above 0")
+        if not self.sources or not all(isinstance(source, str | Path) and str(source) for source in self.sources):
+            raise ValueError(f"style={self.style!r}: give a painting's file or name, or several in a tuple")
         if self.precision not in (None, "no", "bf16", "fp16"):
             raise ValueError(f"precision={self.precision!r}: choose no, bf16 or fp16")
         if Path(self.save_model).suffix != ".safetensors":
             raise ValueError(f"save_model={str(self.save_model)!r}: networks are saved as .safetensors")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The paintings, one or more."""
+        return (self.style,) if isinstance(self.style, str | Path) else tuple(self.style)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the styles are called in an adjustable network."""
+        return tuple(Path(source).stem for source in self.sources)
 
     @property
     def folder(self) -> Path:
@@ -137,17 +152,19 @@ class Trainer:
         self.config, self.count, self.rate_scale, self.seconds = config, 0, 1.0, 0.0
         self.notes: list[str] = []
         self.photos = PhotoFolder(config.dataset, config.image_size, config.max_photos, config.seed)
-        style = load_image(config.style, config.style_size)
+        styles = [load_image(source, config.style_size) for source in config.sources]
         self.accelerator = _accelerator(config)
         self.device, main = self.accelerator.device, self.accelerator.is_main_process
         self.loss = PerceptualLoss(config).to(self.device)
-        self.loss.set_styles([style.to(self.device)])
+        self.loss.set_styles([style.to(self.device) for style in styles])
         torch.manual_seed(config.seed)
-        self.net = load_transformer(config.init_model) if config.init_model else TransformerNet(config.network)
-        self.net = self.net.train().requires_grad_(True)
+        self.net = _network(config).train().requires_grad_(True)
+        if config.extend:
+            _only_rows(self.net, config.names)
+        self._balance = self._balance_styles() if self.net.config.styles else None
         if config.compile:
             self.net.compile()
-        optimiser = torch.optim.Adam(self.net.parameters(), lr=config.lr)
+        optimiser = torch.optim.Adam([p for p in self.net.parameters() if p.requires_grad], lr=config.lr)
         self.model, self.optimiser = self.accelerator.prepare(self.net, optimiser)
         self._sums, self._since, self._batches = {}, time.perf_counter(), None
         if main:
@@ -217,14 +234,52 @@ class Trainer:
         the frames of a video.
         """
         weight = self.config.stability_weight if self.config.formula == "scale_free" else 0
-        if not weight:
-            return self.loss(self.model(photos))
-        move = torch.randint(1, 4, (2,)).tolist()
-        painted, again = self.model(torch.cat([photos, torch.roll(photos, move, (2, 3))])).chunk(2)
-        difference = (torch.roll(painted, move, (2, 3)) - again)[..., 8:-8, 8:-8]  # without what came round
+        adjust = self._adjust(len(photos)) if self.net.config.styles else None
+        if weight:
+            move = torch.randint(1, 4, (2,)).tolist()
+            both = torch.cat([photos, torch.roll(photos, move, (2, 3))])
+            painted, again = (self.model(both, adjust.repeat(2, 1)) if adjust is not None else self.model(both)).chunk(
+                2
+            )
+        else:
+            painted = self.model(photos, adjust) if adjust is not None else self.model(photos)
         losses = self.loss(painted)
-        losses["stability"] = difference.square().mean()
-        return losses | {"total": losses["total"] + weight * losses["stability"]}
+        if weight:
+            difference = (torch.roll(painted, move, (2, 3)) - again)[..., 8:-8, 8:-8]  # without what came round
+            losses["stability"] = difference.square().mean()
+            losses["total"] = losses["total"] + weight * losses["stability"]
+        if adjust is not None:  # the weaker the style, the closer to the photograph
+            error = (painted - photos).square().mean((1, 2, 3)) / photos.square().mean((1, 2, 3))
+            losses["pixels"] = (adjust[:, 0].square() * error).mean()
+            losses["total"] = losses["total"] + PIXEL_WEIGHT * losses["pixels"]
+        return losses
+
+    def _adjust(self, count: int) -> Tensor:
+        """A random style and strength for each picture of a batch: the network's mix `(count, rows)`.
+
+        The style loss is weighted by the square of the strength (Babaeizadeh & Ghiasi 2018 draw the weights
+        of the losses), and balanced, so that no style starves.
+        """
+        names, rows = self.config.names, len(self.net.config.styles) + 1
+        which = torch.randint(len(names), (count,))
+        strength = (2 * torch.rand(count) - 0.1).clamp(0, 1)  # 0 now and then, 1 nearly every other time
+        shares = F.one_hot(which, len(names)).float()
+        self.loss.set_each(shares.to(self.device), (strength.square() * self._balance[which]).to(self.device))
+        mix = torch.zeros(count, rows)
+        mix[:, 0] = 1 - strength
+        mix[:, rows - len(names) :] = strength[:, None] * shares
+        return mix.to(self.device)
+
+    @torch.no_grad()
+    def _balance_styles(self) -> Tensor:
+        """For each style, how much nearer to it than to the others photographs are: factors of mean 1 or so."""
+        photos = torch.stack([self.photos[i][0] for i in range(8)]).to(self.device)
+        self.loss.set_content(photos)
+        shares, ones, far = torch.eye(len(self.config.names), device=self.device), photos.new_ones(8), []
+        for row in shares:
+            self.loss.set_each(row.expand(8, -1), ones)
+            far.append(self.loss(photos)["style"].item())
+        return torch.tensor([sum(far) / len(far) / distance for distance in far])
 
     def _next(self) -> Tensor:
         """The next batch of crops, from the draw that the step's number says."""
@@ -325,7 +380,12 @@ class Trainer:
         if config.weights:
             settings["weights"] = Path(config.weights).name
         content, style = config.layers()
-        card = {"style": Path(config.style).stem, "critic": self.loss.extractor.backbone, "losses": settings}
+        styles = self.net.config.styles
+        card = {
+            "style": list(styles) if styles else config.names[0],
+            "critic": self.loss.extractor.backbone,
+            "losses": settings,
+        }
         card |= {"content_layers": content, "style_layers": style, "photographs": len(self.photos)}
         card |= {"dataset": Path(config.dataset).name, "image_size": config.image_size, "lr": config.lr}
         card |= {"style_size": config.style_size, "pictures_per_step": self.pictures_per_step, "steps": self.count}
@@ -337,12 +397,13 @@ class Trainer:
     @torch.no_grad()
     def sheet(self) -> Path:
         """Save the validation photographs as the network paints them now."""
-        height, painted, net = 256, [], self.trained().to(self.device)
+        net, painted = self.trained().to(self.device), []
+        height, mixes = (96, [net.mix(name) for name in self.config.names]) if net.config.styles else (256, [None])
         for name in VALIDATION:
             photo = load_image(name)
             size = (height, round(photo.shape[-1] * height / photo.shape[-2]))
             photo = resize(photo, size).to(self.device)
-            painted.append(torch.cat([photo, net(photo)], 2).cpu())  # (1, 3, 2·height, W)
+            painted.append(torch.cat([photo, *(net(photo, mix) for mix in mixes)], 2).cpu())
         path = self.config.folder / "samples" / f"{self.count:06d}.jpg"
         return save_image(torch.cat(painted, 3), path, quality=88)
 
@@ -421,6 +482,29 @@ def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = N
 
 
 # ── small helpers ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _network(config: TrainConfig) -> TransformerNet:
+    """The network that a training begins with."""
+    if config.extend:
+        old = load_transformer(config.extend)
+        if not old.config.styles or set(old.config.styles) & set(config.names):
+            raise ValueError(
+                f"extend={config.extend!r}: must be an adjustable network without {', '.join(config.names)}"
+            )
+        return adjustable(old, (*old.config.styles, *config.names))
+    init = load_transformer(config.init_model) if config.init_model else None
+    if len(config.names) == 1:
+        return init or TransformerNet(config.network)
+    return adjustable(init, config.names) if init else TransformerNet(replace(config.network, styles=config.names))
+
+
+def _only_rows(net: TransformerNet, names: tuple[str, ...]) -> None:
+    """Leave nothing to train but the γ, β and share of the last styles (Dumoulin et al. 2017, section 3.3)."""
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name == "through" or ".norm." in name)
+        if parameter.requires_grad:
+            parameter.register_hook(lambda g: torch.cat([torch.zeros_like(g[: -len(names)]), g[-len(names) :]]))
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:

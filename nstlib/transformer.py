@@ -1,8 +1,10 @@
 """The fast network: one pass from photograph to painting (Johnson, Alahi & Fei-Fei, ECCV 2016)."""
 
 import json
+import math
 import os
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,8 +33,13 @@ class TransformerConfig:
     upsample: Literal["resize", "deconv"] = "resize"  # nearest-neighbour resize + convolution, or transposed
     downsample: Literal["stride", "maxpool"] = "stride"  # strided convolution, or convolution + max pooling
     legacy_range: bool = False  # reads and writes 0 … 255, clamped, as pytorch/examples' checkpoints do
+    styles: tuple[str, ...] = ()  # names of the styles of an adjustable network; () for a network of one style
 
     def __post_init__(self):
+        if len(set(self.styles)) < len(self.styles) or not all(isinstance(name, str) for name in self.styles):
+            raise ValueError(f"styles={self.styles}: must be different names")
+        if self.styles and (self.norm != "instance" or self.legacy_range):
+            raise ValueError("styles: an adjustable network needs norm='instance' and legacy_range=False")
         for name in ("width", "residual_blocks"):
             value, least = getattr(self, name), name == "width"
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 512:
@@ -44,6 +51,25 @@ class TransformerConfig:
                 raise ValueError(
                     f"{field.name}={getattr(self, field.name)!r}: choose {' or '.join(field.type.__args__)}"
                 )
+
+
+class StyleNorm(nn.Module):
+    """Conditional instance norm (Dumoulin, Shlens & Kudlur 2017, equation 5): every style has its own γ and β.
+
+    Row 0 belongs to the photograph itself, row i to the i-th style. `mix (B, rows)` says how much of each row a
+    picture gets; between the rows γ and β are interpolated (their section 3.2).
+    """
+
+    def __init__(self, channels: int, rows: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(rows, channels))
+        self.bias = nn.Parameter(torch.zeros(rows, channels))
+        self.mix: Tensor | None = None  # set by the network before each pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        mix = self.mix.to(self.weight)
+        gamma, beta = ((mix @ rows)[..., None, None] for rows in (self.weight, self.bias))  # (B, C, 1, 1)
+        return F.instance_norm(x) * gamma + beta
 
 
 class Convolution(nn.Sequential):
@@ -70,7 +96,8 @@ class Convolution(nn.Sequential):
         if scale == 0.5 and config.downsample == "maxpool":
             layers.append(("pool", nn.MaxPool2d(2)))
         norm = nn.InstanceNorm2d if config.norm == "instance" else nn.BatchNorm2d
-        layers.append(("norm", norm(outputs, affine=True)))
+        rows = len(config.styles) + 1
+        layers.append(("norm", StyleNorm(outputs, rows) if config.styles else norm(outputs, affine=True)))
         if relu:
             layers.append(("relu", nn.ReLU(inplace=True)))
         super().__init__()
@@ -99,6 +126,11 @@ class TransformerNet(nn.Module):
     transposed ones (Odena et al. 2016), against checkerboards; a sigmoid instead of 150·tanh, so that the
     output is a picture.
 
+    With `config.styles` it is adjustable: several styles, mixed at will, and strength. Then a share of the
+    photograph, learned for each row, is added before the sigmoid: instance norm throws away what strength 0
+    must give back. Strength moves γ and β on the straight line from row 0 to the style, trained at random
+    strengths; Babaeizadeh & Ghiasi (2018) have a small network there.
+
     Attributes:
         config: the layout.
         card: what is known of its training: style, critic, photographs, steps, quality; may be empty.
@@ -116,15 +148,45 @@ class TransformerNet(nn.Module):
         self.residual = nn.Sequential(*(Residual(config, 4 * w) for _ in range(config.residual_blocks)))
         self.up = nn.Sequential(Convolution(config, 4 * w, 2 * w, scale=2), Convolution(config, 2 * w, w, scale=2))
         self.paint = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
+        if config.styles:
+            self.through = nn.Parameter(torch.tensor([1.0] + [0.0] * len(config.styles)))  # share of the photograph
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, mix: Tensor | None = None) -> Tensor:
+        """The painting of `image (B, 3, H, W)`; `mix (B or 1, rows)` is for an adjustable network, see `mix`."""
         height, width = image.shape[-2:]
         x = image * 255 if self.config.legacy_range else image
         x = _pad_to_multiple(x).contiguous(memory_format=torch.channels_last)  # (B, 3, 4h, 4w)
+        if self.config.styles:
+            mix = self.mix() if mix is None else mix
+            for norm in (module for module in self.modules() if isinstance(module, StyleNorm)):
+                norm.mix = mix
         x = self.residual(self.down(x))  # (B, 4·width, h, w)
-        x = self.paint(self.up(x))[..., :height, :width]  # (B, 3, H, W)
-        return (x.float() / 255).clamp(0, 1) if self.config.legacy_range else x.float().sigmoid()
+        x = self.paint(self.up(x))[..., :height, :width].float()  # (B, 3, H, W)
+        if self.config.styles:
+            share = (mix.to(self.through) @ self.through).view(-1, 1, 1, 1)
+            x = x + share * image.clamp(0.01, 0.99).logit()
+        return (x / 255).clamp(0, 1) if self.config.legacy_range else x.sigmoid()
+
+    def mix(self, styles: str | Mapping[str, float] | None = None, strength: float = 1.0) -> Tensor:
+        """The `mix (1, rows)` for a style, or shares of several, at a strength from 0 (photograph) to 1.
+
+        Raises:
+            ValueError: a network of one style, an unknown style, shares or a strength that cannot be.
+        """
+        names = self.config.styles
+        if not names:
+            raise ValueError(f"this network has one style, {self.card.get('style', 'unknown')}, and no strength")
+        shares = {styles or names[0]: 1.0} if isinstance(styles, str | None) else dict(styles)
+        unknown = [name for name in shares if name not in names]
+        if unknown:
+            raise ValueError(f"style {unknown[0]!r}: this network has {', '.join(names)}")
+        if not shares or min(shares.values()) < 0 or not 0 < sum(shares.values()) < math.inf:
+            raise ValueError(f"style shares {shares}: must be numbers ≥ 0, at least one above 0")
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength={strength}: must be between 0 and 1")
+        row = [1 - strength] + [strength * shares.get(name, 0.0) / sum(shares.values()) for name in names]
+        return torch.tensor([row], device=next(self.parameters()).device)
 
     def save(self, path: str | Path) -> Path:
         """Write weights in float16, layout and card to a `.safetensors` file, aside and then renamed.
@@ -166,6 +228,8 @@ def paint(
     model: "TransformerNet | str | Path",
     size: int | None = None,
     preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none",
+    styles: str | Mapping[str, float] | None = None,
+    strength: float | None = None,
 ) -> Tensor:
     """Paint a picture in one pass, on the device where the network is, with a mirrored margin that is cut off.
 
@@ -174,18 +238,42 @@ def paint(
         model: a network, or the name or file of one.
         size: long side of the result in pixels; `None` for the picture's own.
         preserve_colour: keep the content's colours, by luminance, mean and covariance, or histogram.
+        styles: of an adjustable network: a name, or shares by name such as `{"swirl": 0.7, "ink": 0.3}`.
+        strength: of an adjustable network: from 0, the photograph, to 1.
 
     Returns:
         `(1, 3, H, W)` in [0, 1], on the CPU.
 
     Raises:
         ImageError, CheckpointError: a picture or a model that cannot be read.
+        ValueError: a style or a strength that this network does not have.
     """
     net = model if isinstance(model, TransformerNet) else load_transformer(model)
+    adjusted = net.config.styles or styles is not None or strength is not None
+    mix = net.mix(styles, 1.0 if strength is None else strength) if adjusted else None
     photo = load_image(content, size)
     with torch.inference_mode():
-        painted = net(frame(photo).to(next(net.parameters()).device)).cpu()
+        painted = net(frame(photo).to(next(net.parameters()).device), mix).cpu()
     return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
+
+
+def adjustable(net: TransformerNet, styles: tuple[str, ...]) -> TransformerNet:
+    """A network of these styles that begins with another one's weights.
+
+    A style that `net` has keeps its γ and β; every other begins with those of its first style, or of its only
+    one. All other weights are `net`'s.
+    """
+    new = TransformerNet(replace(net.config, styles=styles))
+    own = {name: i for i, name in enumerate(net.config.styles, start=1)}
+    rows = [0] + [own.get(name, 1) for name in styles]  # where each new row comes from
+    state = net.state_dict()
+    for name, tensor in new.state_dict().items():
+        if name.rsplit(".", 2)[-2:-1] == ["norm"]:
+            state[name] = state[name][rows] if own else state[name].expand(len(rows), -1).clone()
+        elif name == "through":
+            state[name] = state[name][rows] if own else tensor
+    new.load_state_dict(state)
+    return new
 
 
 # ── loading ─────────────────────────────────────────────────────────────────────────────────────────
@@ -226,7 +314,9 @@ def _load_own(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) ->
             f"{path}: has format {metadata.get('format')!r}, this nstlib reads {FORMAT}. Update nstlib."
         )
     try:
-        net = _hollow(TransformerConfig(**json.loads(metadata["config"])), json.loads(metadata["card"]))
+        settings = json.loads(metadata["config"])
+        settings["styles"] = tuple(settings.get("styles", ()))
+        net = _hollow(TransformerConfig(**settings), json.loads(metadata["card"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its settings cannot be read ({error}). Get the file again.") from error
     return _fill(path, net, state)

@@ -1,0 +1,277 @@
+"""One network for many styles: mixing, strength, training, and adding a style."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nstlib.cli import main
+from nstlib.images import save_image, settings_of
+from nstlib.losses import LossConfig, PerceptualLoss
+from nstlib.training import PIXEL_WEIGHT, TrainConfig, Trainer, train
+from nstlib.transformer import TransformerConfig, TransformerNet, adjustable, load_transformer, paint
+
+TINY = TransformerConfig(width=4, residual_blocks=1)
+NAMES = ("swirl", "ink", "woodblock")
+
+
+@pytest.fixture
+def net():
+    """A network whose rows all differ."""
+    torch.manual_seed(1)
+    net = TransformerNet(replace(TINY, styles=NAMES)).eval()
+    for name, tensor in net.state_dict().items():
+        if ".norm." in name or name == "through":
+            tensor += 0.3 * torch.randn(tensor.shape)
+    return net.requires_grad_(False)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A small training of three styles on photographs of noise."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for i in range(6):
+        coarse = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+        coarse.resize((80, 80), Image.Resampling.BICUBIC).save(tmp_path / "photos" / f"{i}.png")
+    return TrainConfig(
+        dataset=tmp_path / "photos",
+        style=NAMES,
+        save_model=tmp_path / "many.safetensors",
+        steps=6,
+        batch_size=2,
+        image_size=32,
+        style_size=48,
+        style_scales=(1.0,),
+        network=TINY,
+        log_every=1,
+        checkpoint_every=3,
+        precision="no",
+        workers=0,
+        device="cpu",
+    )
+
+
+# ── the network ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_mix():
+    net = TransformerNet(replace(TINY, styles=NAMES))
+    assert net.mix().tolist() == [[0, 1, 0, 0]]
+    assert net.mix("ink", 0.25).tolist() == [[0.75, 0, 0.25, 0]]
+    assert net.mix({"ink": 3, "woodblock": 1}, 0.5).tolist() == [[0.5, 0, 0.375, 0.125]]
+
+
+@pytest.mark.parametrize(
+    ("styles", "strength", "named"),
+    [
+        ("ukiyo", 1.0, "ukiyo"),
+        ({"ink": -1.0, "swirl": 2.0}, 1.0, "shares"),
+        ({"ink": 0.0}, 1.0, "shares"),
+        ({}, 1.0, "shares"),
+        ({"ink": float("nan")}, 1.0, "shares"),
+        ("ink", 1.5, "strength"),
+        ("ink", -0.1, "strength"),
+        ("ink", float("nan"), "strength"),
+    ],
+)
+def test_bad_mixes_are_named(net, styles, strength, named):
+    with pytest.raises(ValueError, match=named):
+        net.mix(styles, strength)
+
+
+def test_a_network_of_one_style_has_no_strength(noise):
+    plain = TransformerNet(TINY)
+    for adjust in ({"strength": 0.5}, {"styles": "ink"}):
+        with pytest.raises(ValueError, match="one style"):
+            paint(noise, plain, **adjust)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"norm": "batch"}, {"legacy_range": True}, {"styles": ("a", "a")}, {"styles": (1,)}]
+)
+def test_layouts_that_cannot_be_adjustable(settings):
+    with pytest.raises(ValueError, match="styles"):
+        replace(TINY, **{"styles": NAMES} | settings)
+
+
+def test_rows_are_interpolated(net):
+    """Half of two styles is the network whose γ, β and share are the means of theirs."""
+    photo = torch.rand(1, 3, 24, 28)
+    both = net(photo, net.mix({"swirl": 1, "ink": 1}))
+    state = {n: t.clone() for n, t in net.state_dict().items()}
+    for name, tensor in state.items():
+        if ".norm." in name or name == "through":
+            tensor[1] = (tensor[1] + tensor[2]) / 2
+    net.load_state_dict(state)
+    torch.testing.assert_close(net(photo, net.mix("swirl")), both)
+
+
+def test_all_of_one_style_is_that_style(net):
+    photo = torch.rand(1, 3, 24, 28)
+    one = net(photo, net.mix("ink"))
+    torch.testing.assert_close(net(photo, net.mix({"swirl": 0.0, "ink": 1.0})), one, atol=1e-5, rtol=0)
+    assert not torch.allclose(net(photo, net.mix("swirl")), one, atol=1e-3)
+
+
+def test_each_picture_of_a_batch_has_its_own_mix(net):
+    photos = torch.rand(2, 3, 24, 28)
+    mixes = torch.cat([net.mix("ink", 0.3), net.mix("swirl")])
+    together = net(photos, mixes)
+    for i in range(2):
+        torch.testing.assert_close(together[i : i + 1], net(photos[i : i + 1], mixes[i : i + 1]), atol=1e-5, rtol=0)
+
+
+def test_the_photograph_comes_through(net):
+    """With nothing painted, row 0's share of 1 gives the photograph back."""
+    torch.nn.init.zeros_(net.paint.weight)
+    torch.nn.init.zeros_(net.paint.bias)
+    net.through[0] = 1.0
+    photo = torch.rand(1, 3, 24, 28) * 0.9 + 0.05
+    torch.testing.assert_close(net(photo, net.mix("ink", 0.0)), photo, atol=1e-5, rtol=0)
+
+
+def test_save_and_load(net, tmp_path):
+    net.save(tmp_path / "many.safetensors")
+    loaded = load_transformer(tmp_path / "many.safetensors")
+    assert loaded.config == net.config and loaded.config.styles == NAMES
+    photo = torch.rand(1, 3, 24, 28)
+    torch.testing.assert_close(loaded(photo, loaded.mix("ink")), net(photo, net.mix("ink")), atol=2e-2, rtol=0)
+
+
+def test_begin_with_a_network_of_one_style():
+    plain = TransformerNet(TINY).eval()
+    new = adjustable(plain, NAMES).eval()
+    photo = torch.rand(1, 3, 24, 28)
+    torch.testing.assert_close(new(photo, new.mix("woodblock")), plain(photo), atol=1e-5, rtol=0)
+
+
+def test_begin_with_a_network_of_many_styles(net):
+    new = adjustable(net, (*NAMES, "halftone")).eval()
+    photo = torch.rand(1, 3, 24, 28)
+    assert torch.equal(new(photo, new.mix("ink", 0.5)), net(photo, net.mix("ink", 0.5)))
+    assert torch.equal(new(photo, new.mix("halftone")), net(photo, net.mix("swirl")))
+
+
+# ── its losses and its training ─────────────────────────────────────────────────────────────────────
+
+
+def test_each_picture_has_its_own_target():
+    loss = PerceptualLoss(LossConfig(backbone="compact"))
+    styles, pictures = torch.rand(2, 3, 32, 32).split(1), torch.rand(2, 3, 32, 32)
+    loss.set_styles(styles)
+    loss.set_content(pictures)
+    loss.set_each(torch.eye(2).flip(0), torch.tensor([1.0, 0.25]))
+    found = loss(pictures)["style"]
+    loss.set_each(None)
+    alone = []
+    for i, blend in enumerate(((0, 1), (1, 0))):
+        loss.set_blend(blend)
+        loss.set_content(pictures[i : i + 1])
+        alone.append(loss(pictures[i : i + 1])["style"])
+    torch.testing.assert_close(found, (alone[0] + 0.25 * alone[1]) / 2)
+
+
+def test_training_draws_styles_and_strengths(config):
+    trainer = Trainer(config)
+    mixes = torch.cat([trainer._adjust(8) for _ in range(50)])
+    torch.testing.assert_close(mixes.sum(1), torch.ones(400))
+    strength, which = 1 - mixes[:, 0], mixes[:, 1:].argmax(1)[mixes[:, 0] < 1]
+    assert (strength == 0).any() and (strength == 1).sum() > 100 and ((strength > 0.1) & (strength < 0.9)).sum() > 100
+    assert which.bincount(minlength=3).min() > 80, "a style starves"
+
+
+def test_styles_are_balanced(config):
+    """Whatever a style's Gram matrices are, photographs are equally far from all after balancing."""
+    trainer = Trainer(config)
+    photos = torch.stack([trainer.photos[i][0] for i in range(8)])
+    trainer.loss.set_content(photos)
+    far = []
+    for i, factor in enumerate(trainer._balance):
+        trainer.loss.set_each(torch.eye(3)[i].expand(8, -1), factor.expand(8))
+        far.append(trainer.loss(photos)["style"].item())
+    assert far == pytest.approx([far[0]] * 3, rel=1e-3)
+    assert trainer._balance.max() > 1.05 * trainer._balance.min()
+
+
+def test_the_weaker_the_style_the_closer_to_the_photograph(config):
+    trainer = Trainer(replace(config, stability_weight=0.0))
+    photos = torch.stack([trainer.photos[i][0] for i in range(2)])
+    trainer._adjust = lambda count: torch.tensor([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0]])
+    trainer.loss.set_each(torch.eye(3)[:2], torch.ones(2))
+    trainer.model = lambda x, mix: x * 0.5
+    trainer.loss.set_content(photos)
+    losses = trainer._losses(photos)
+    assert losses["pixels"] == pytest.approx((0.25 + 0.25 * 0.25) / 2)
+    rest = trainer.loss(photos * 0.5)["total"]
+    assert losses["total"].item() == pytest.approx((rest + PIXEL_WEIGHT * losses["pixels"]).item(), rel=1e-4)
+
+
+def test_a_stopped_training_ends_as_if_it_had_not(config):
+    train(config)
+    other = replace(config, save_model=config.save_model.with_name("other.safetensors"))
+
+    def stop(state):
+        if state.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(other, stop)
+    net = train(other)
+    whole = torch.load(config.folder / "state.pth", weights_only=True)["net"]
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in net.state_dict().items())
+    assert net.card["style"] == list(NAMES) and net.config.styles == NAMES
+
+
+def test_extend_leaves_the_others_to_the_bit(config):
+    train(config)
+    longer = replace(
+        config,
+        style="halftone",
+        extend=str(config.save_model),
+        save_model=config.save_model.with_name("more.safetensors"),
+    )
+    train(longer)
+    old, new = load_transformer(config.save_model), load_transformer(longer.save_model)
+    assert new.config.styles == (*NAMES, "halftone")
+    photo = torch.rand(1, 3, 24, 28)
+    for name in NAMES:
+        assert torch.equal(old(photo, old.mix(name, 0.7)), new(photo, new.mix(name, 0.7)))
+    assert not torch.allclose(new(photo, new.mix("halftone")), new(photo, new.mix("swirl")), atol=1e-4)
+
+
+def test_extend_what_cannot_be(config, tmp_path):
+    TransformerNet(TINY).save(tmp_path / "plain.safetensors")
+    with pytest.raises(ValueError, match="adjustable"):
+        train(replace(config, style="halftone", extend=str(tmp_path / "plain.safetensors")))
+    TransformerNet(replace(TINY, styles=NAMES)).save(tmp_path / "three.safetensors")
+    with pytest.raises(ValueError, match="ink"):
+        train(replace(config, style="ink", extend=str(tmp_path / "three.safetensors")))
+
+
+@pytest.mark.parametrize("style", [(), "", ("swirl", "")])
+def test_no_style_is_refused(config, style):
+    with pytest.raises(ValueError, match="style"):
+        replace(config, style=style)
+
+
+# ── the command ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_paint_command(net, tmp_path, photo_file, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    net.save("many.safetensors")
+    loaded = load_transformer("many.safetensors")
+    main(["paint", str(photo_file), "--model", "many.safetensors", "--style", "swirl:1,ink:3", "--strength", "0.5"])
+    expected = paint(photo_file, loaded, styles={"swirl": 1, "ink": 3}, strength=0.5)
+    save_image(expected, "expected.png")
+    assert Image.open("photo_many.png").tobytes() == Image.open("expected.png").tobytes()
+    settings = settings_of("photo_many.png")
+    assert settings["style"] == "swirl:1,ink:3" and settings["strength"] == 0.5
+    for wrong in (["--style", "ukiyo"], ["--style", "ink:much"], ["--strength", "2"]):
+        with pytest.raises(SystemExit) as end:
+            main(["paint", str(photo_file), "--model", "many.safetensors", *wrong])
+        assert end.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 3
