@@ -34,6 +34,7 @@ from .photos import Draws, PhotoFolder, collate
 from .samples import load_image
 from .transformer import TransformerConfig, TransformerNet, adjustable, load_transformer
 
+MARGIN = 24  # pixels
 PIXEL_WEIGHT = 10.0  # of the pixels at strength 0
 VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
 
@@ -51,7 +52,7 @@ class TrainConfig(LossConfig):
     style_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
     content_layers: tuple[str, ...] | None = ("relu2_2", "relu3_2")  # the finer one keeps faces and flat areas readable
     style_scales: tuple[float, ...] = (1.0, 0.5, 0.25)  # the Gram losses are taken at these scales of the picture
-    stability_weight: float = 30.0  # against patterns that stick to the pixel grid; with the scale-free formula
+    stability_weight: float = 30.0  # against patterns that stick to pixel grid or border; with the scale-free formula
     steps: int | None = None  # optimiser steps; None: by epochs
     epochs: float = 2.0  # times through the photographs, where steps are not given
     batch_size: int = 4  # photographs a step, for each process
@@ -94,6 +95,11 @@ class TrainConfig(LossConfig):
             raise ValueError(f"precision={self.precision!r}: choose no, bf16 or fp16")
         if Path(self.save_model).suffix != ".safetensors":
             raise ValueError(f"save_model={str(self.save_model)!r}: networks are saved as .safetensors")
+
+    @property
+    def margin(self) -> int:
+        """How far apart the two views for the stability are at most; 0 without."""
+        return MARGIN if self.stability_weight and self.formula == "scale_free" else 0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -142,6 +148,11 @@ def best_precision(device: torch.device) -> str:
 class Trainer:
     """Trains step by step; made again with the same settings, it goes on from its checkpoint.
 
+    Deviation from Johnson et al.: a network can please the critic with a weave that is locked to the grid of its
+    own four-pixel cells, or with a frame. So two views of each photograph, a few pixels apart, are painted, and
+    where they overlap they should be the same (`stability_weight`); Gupta et al. (Characterizing and Improving
+    Stability in Neural Style Transfer, ICCV 2017) ask that of the frames of a video.
+
     One at a time in a process: accelerate keeps precision and accumulation for all together.
 
     Raises:
@@ -151,7 +162,8 @@ class Trainer:
     def __init__(self, config: TrainConfig):
         self.config, self.count, self.rate_scale, self.seconds = config, 0, 1.0, 0.0
         self.notes: list[str] = []
-        self.photos = PhotoFolder(config.dataset, config.image_size, config.max_photos, config.seed)
+        side = config.image_size + config.margin
+        self.photos = PhotoFolder(config.dataset, side, config.max_photos, config.seed)
         styles = [load_image(source, config.style_size) for source in config.sources]
         self.accelerator = _accelerator(config)
         self.device, main = self.accelerator.device, self.accelerator.is_main_process
@@ -214,7 +226,6 @@ class Trainer:
         photos = self._next()
         with self.accelerator.accumulate(self.model):
             with self.accelerator.autocast():
-                self.loss.set_content(photos)
                 losses = self._losses(photos)
             self.accelerator.backward(losses["total"])
             if self.accelerator.sync_gradients:
@@ -226,33 +237,31 @@ class Trainer:
         self._sums["batches"] = self._sums.get("batches", 0) + 1
 
     def _losses(self, photos: Tensor) -> dict[str, Tensor]:
-        """The perceptual losses, and `stability`: the mean square of what a move of the photograph changes.
-
-        Deviation from Johnson et al.: a network can please the critic with a weave that is locked to the grid of
-        its own four-pixel cells. Moved by one to three pixels, photograph and painting should move together;
-        Gupta et al. (Characterizing and Improving Stability in Neural Style Transfer, ICCV 2017) ask the same of
-        the frames of a video.
-        """
-        weight = self.config.stability_weight if self.config.formula == "scale_free" else 0
-        adjust = self._adjust(len(photos)) if self.net.config.styles else None
-        if weight:
-            move = torch.randint(1, 4, (2,)).tolist()
-            both = torch.cat([photos, torch.roll(photos, move, (2, 3))])
-            painted, again = (self.model(both, adjust.repeat(2, 1)) if adjust is not None else self.model(both)).chunk(
-                2
-            )
-        else:
-            painted = self.model(photos, adjust) if adjust is not None else self.model(photos)
+        """All losses of a batch of crops, and `total`, which is minimised."""
+        side, adjust = self.config.image_size, self._adjust(len(photos)) if self.net.config.styles else None
+        here, moved, down, right = photos, None, 0, 0
+        if self.config.margin:
+            down, right = torch.randint(1, self.config.margin + 1, (2,)).tolist()
+            here, moved = photos[..., :side, :side], photos[..., down : down + side, right : right + side]
+        painted, again = self._paint(here, moved, adjust)
+        self.loss.set_content(here)
         losses = self.loss(painted)
-        if weight:
-            difference = (torch.roll(painted, move, (2, 3)) - again)[..., 8:-8, 8:-8]  # without what came round
+        if moved is not None:
+            difference = painted[..., down:, right:] - again[..., : side - down, : side - right]
             losses["stability"] = difference.square().mean()
-            losses["total"] = losses["total"] + weight * losses["stability"]
+            losses["total"] = losses["total"] + self.config.stability_weight * losses["stability"]
         if adjust is not None:  # the weaker the style, the closer to the photograph
-            error = (painted - photos).square().mean((1, 2, 3)) / photos.square().mean((1, 2, 3))
+            error = (painted - here).square().mean((1, 2, 3)) / here.square().mean((1, 2, 3))
             losses["pixels"] = (adjust[:, 0].square() * error).mean()
             losses["total"] = losses["total"] + PIXEL_WEIGHT * losses["pixels"]
         return losses
+
+    def _paint(self, here: Tensor, moved: Tensor | None, adjust: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Two views of the same photographs, painted in one pass."""
+        both = here if moved is None else torch.cat([here, moved])
+        mixes = () if adjust is None else (adjust.repeat(len(both) // len(here), 1),)
+        painted = self.model(both, *mixes)
+        return (painted, None) if moved is None else painted.chunk(2)
 
     def _adjust(self, count: int) -> Tensor:
         """A random style and strength for each picture of a batch: the network's mix `(count, rows)`.
@@ -273,7 +282,8 @@ class Trainer:
     @torch.no_grad()
     def _balance_styles(self) -> Tensor:
         """For each style, how much nearer to it than to the others photographs are: factors of mean 1 or so."""
-        photos = torch.stack([self.photos[i][0] for i in range(8)]).to(self.device)
+        side = self.config.image_size
+        photos = torch.stack([self.photos[i][0] for i in range(8)])[..., :side, :side].to(self.device)
         self.loss.set_content(photos)
         shares, ones, far = torch.eye(len(self.config.names), device=self.device), photos.new_ones(8), []
         for row in shares:
