@@ -107,7 +107,9 @@ base = nst.GatysConfig(backbone="compact", style_weight=300)
 frames, names = [], base.layers()[1]
 for name in names:
     weights = tuple(float(other == name) for other in names)
-    painter = nst.GatysPainter(content, [style], nst.GatysConfig(backbone="compact", style_weight=300, style_layer_weights=weights))
+    painter = nst.GatysPainter(
+        content, [style], nst.GatysConfig(backbone="compact", style_weight=300, style_layer_weights=weights)
+    )
     frames.append(painter.step(80).image)
 show(frames, names, height=190)
 

@@ -235,7 +235,11 @@ curves({name: [h[name] for h in history] for name in ("content", "style", "total
 # %%
 with torch.no_grad():
     painted = net(photo).clamp(0, 1)
-show([photo, painted, nst.load_image("woodblock", size=size)], ["never seen in training", "in one pass", "style"], height=260)
+show(
+    [photo, painted, nst.load_image("woodblock", size=size)],
+    ["never seen in training", "in one pass", "style"],
+    height=260,
+)
 
 # %% [markdown]
 # Three convolutions see eleven pixels at a time, so they can do little more than recolour and draw outlines. But look what

@@ -44,10 +44,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 import nstlib as nst
-from nstlib.plots import LivePlot, architecture, curves, show
+from nstlib.plots import LivePlot, architecture, show
 
 gpu = torch.cuda.is_available()
 width, side, steps = (32, 256, 3000) if gpu else (16, 128, 500)
@@ -226,7 +225,11 @@ net = nst.train(config, callback=LivePlot(config.folder))
 
 # %%
 first = nst.paint("astronaut", net, 384)
-show([nst.load_image("astronaut", 384), first, nst.load_image("stained_glass", 384)], ["photograph", "one pass", "style"], height=300)
+show(
+    [nst.load_image("astronaut", 384), first, nst.load_image("stained_glass", 384)],
+    ["photograph", "one pass", "style"],
+    height=300,
+)
 
 # %% [markdown]
 # ## What an hour buys

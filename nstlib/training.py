@@ -345,13 +345,14 @@ class Trainer:
         self.count, self.rate_scale, self.seconds = state["count"], state["rate_scale"], state["seconds"]
         self._batches, self._sums = None, {}
 
-    def guard(self) -> bool:
-        """Whether all weights are finite; if not, go back to the last good state with half the rate.
+    def guard(self, losses: dict[str, float]) -> bool:
+        """Whether losses and weights are finite; if not, go back to the last good state with half the rate.
 
         Raises:
             CheckpointError: the rate was halved ten times and it did not help.
         """
-        if all(torch.isfinite(t).all() for t in self.net.state_dict().values()):
+        finite = all(map(math.isfinite, losses.values()))  # in float16 the scaler keeps bad steps from the weights
+        if finite and all(torch.isfinite(t).all() for t in self.net.state_dict().values()):
             self._good = self._state()
             return True
         at, scale = self.count, self.rate_scale / 2
@@ -476,7 +477,7 @@ def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = N
             ends = trainer.agreed(bool(stopped)) or trainer.count == trainer.steps
             if ends or not trainer.count % config.log_every or not trainer.count % config.checkpoint_every:
                 state = trainer.report()
-                if not trainer.guard():
+                if not trainer.guard(state.losses):
                     bar.n, ends = trainer.count, False
                     continue
                 trainer.log(state)

@@ -570,20 +570,27 @@ def test_one_bad_loss_is_survived(config, monkeypatch, capsys):
         assert math.isfinite(got["total"]) and (got == usual) == (got["step"] <= 6)
 
 
+def test_a_loss_that_is_not_finite_is_noticed_with_good_weights(config):
+    """In float16 the gradient scaler keeps bad steps from the weights, for ever if need be."""
+    trainer = Trainer(config)
+    trainer.step(2)
+    assert trainer.guard({"total": 1.0}) and not trainer.guard({"total": math.nan}) and trainer.rate_scale == 0.5
+
+
 def test_rollback_brings_back_everything(config, monkeypatch):
     spoil(monkeypatch, {3, 4})
     trainer = Trainer(config)
     trainer.step(3)
-    assert trainer.guard()
+    assert trainer.guard({})
     net, optimiser = trainer.net.state_dict(), trainer.optimiser.state_dict()["state"]
     good = [{name: t.clone() for name, t in net.items()}, {n: t.clone() for n, t in optimiser[0].items()}]
     for scale in (0.5, 0.25):
         trainer.step()
-        assert not trainer.guard() and trainer.count == 3 and trainer.rate_scale == scale
+        assert not trainer.guard({}) and trainer.count == 3 and trainer.rate_scale == scale
         assert same(trainer.net.state_dict(), good[0])
         assert same(trainer.optimiser.state_dict()["state"][0], good[1])
     trainer.step()
-    assert trainer.guard() and trainer.count == 4 and len(trainer.notes) == 2
+    assert trainer.guard({}) and trainer.count == 4 and len(trainer.notes) == 2
 
 
 def test_halved_rate_is_remembered(config, monkeypatch):
