@@ -317,7 +317,7 @@ def _load_own(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) ->
         settings = json.loads(metadata["config"])
         settings["styles"] = tuple(settings.get("styles", ()))
         net = _hollow(TransformerConfig(**settings), json.loads(metadata["card"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its settings cannot be read ({error}). Get the file again.") from error
     return _fill(path, net, state)
 

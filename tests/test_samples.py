@@ -172,7 +172,7 @@ def test_an_error_without_words(server, monkeypatch):
     def fail(*args, **options):
         raise TimeoutError
 
-    monkeypatch.setattr(samples.pooch, "retrieve", fail)
+    monkeypatch.setattr("pooch.retrieve", fail)
     with pytest.raises(ImageError, match=r"sketch: cannot be downloaded \(TimeoutError\)"):
         load_image("sketch")
 

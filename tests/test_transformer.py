@@ -528,7 +528,7 @@ def test_paint_has_a_mirrored_margin():
     seen = []
 
     class Recorder(TransformerNet):
-        def forward(self, image):
+        def forward(self, image, mix=None):
             seen.append(image)
             return image
 
