@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: lab test unit notebooks bench lint figures paintings gallery clean
+.PHONY: lab test unit notebooks browser bench lint figures paintings gallery clean
 .DEFAULT_GOAL := lab
 
 $(VENV)/ready: pyproject.toml
@@ -21,10 +21,13 @@ lab: $(VENV)/ready  ## open the series in JupyterLab
 test: unit notebooks  ## every test, and every notebook executed
 
 unit: $(VENV)/ready  ## unit tests, under two minutes
-	$(BIN)/python -m pytest tests --ignore=tests/benchmarks
+	$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/browser
 
 notebooks: $(VENV)/ready  ## execute every notebook, top to bottom, leaving the committed ones as they are
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 -W default $(NOTEBOOKS)
+
+browser: $(VENV)/ready  ## open the desks in JupyterLab and move their sliders; skips without chromium
+	$(BIN)/python -m pytest tests/browser -rs
 
 bench: $(VENV)/ready  ## measure speed and memory; prints the README's tables
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s

@@ -108,7 +108,7 @@ class PhotoFolder(Dataset):
 def _problem(path: Path) -> str:
     """Why a file is not a photograph to train on, from its first bytes; empty if it is one."""
     if path.suffix.lower() not in PICTURES:
-        return "not pictures"
+        return "not a picture"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities that Pillow reads over

@@ -64,8 +64,8 @@ def test_what_is_no_photograph_is_skipped_and_counted(folder, monkeypatch):
     found = PhotoFolder(folder)
     assert [path.relative_to(folder).as_posix() for path in found.files] == ["B.PNG", "a.jpg", "deep/er/c.webp"]
     assert len(found) == 3
-    assert found.skipped == {"not pictures": 2, "damaged": 1, "under 64 px": 3, "too large": 2}
-    assert found.report() == "3 photographs; skipped 1 damaged, 2 not pictures, 2 too large, 3 under 64 px"
+    assert found.skipped == {"not a picture": 2, "damaged": 1, "under 64 px": 3, "too large": 2}
+    assert found.report() == "3 photographs; skipped 1 damaged, 2 not a picture, 2 too large, 3 under 64 px"
 
 
 def test_report_of_a_clean_folder(greys):
@@ -85,7 +85,7 @@ def test_no_folder(name, tmp_path, photo_file):
 
 def test_folder_without_photographs(folder):
     (folder / "notes.txt").write_text("text")
-    with pytest.raises(ImageError, match=r"no photograph of at least 64 px .*skipped 1 not pictures"):
+    with pytest.raises(ImageError, match=r"no photograph of at least 64 px .*skipped 1 not a picture"):
         PhotoFolder(folder)
 
 
