@@ -1,9 +1,11 @@
 """The slider desks of the notebooks: change a weight and watch the picture follow."""
 
+import asyncio
 import html
 import time
 from dataclasses import replace
 
+import torch
 from IPython.display import display
 from ipywidgets import (
     HTML,
@@ -22,12 +24,14 @@ from ipywidgets import (
 )
 from torch import Tensor
 
+from .colour import METHODS, recolour
 from .errors import NstError
 from .gatys import GatysConfig, GatysPainter, best_device
 from .images import check_output, fit, frame, jpeg_bytes, resize, save_image, unframe
 from .losses import PerceptualLoss
 from .plots import quick_curves
 from .samples import load_image, sample_names
+from .transformer import TransformerNet, load_transformer
 
 SIZES = (96, 128, 192, 256, 384, 512)
 WEIGHTS = {"content_weight": (-2, 3), "style_weight": (-1, 5), "tv_weight": (-3, 3), "step_size": (-3, -0.5)}  # log10
@@ -122,8 +126,7 @@ class ControlDesk:
         display(self.view)
 
     def _say(self, text: str, wrong: bool = False) -> None:
-        colour = "#b00020" if wrong else "inherit"
-        self.message.value = f'<pre style="color:{colour};white-space:pre-wrap">{html.escape(text)}</pre>'
+        self.message.value = _message(text, wrong)
 
     # ── the painter behind it ───────────────────────────────────────────────────────────────────
 
@@ -227,14 +230,13 @@ class ControlDesk:
         self._start(None)
 
     def _uploaded(self, change) -> None:
-        """A picture from the reader's disk; ipywidgets 7 gives a dictionary, 8 a tuple."""
+        """A picture from the reader's disk."""
         value = change["new"]
         if not value:
             return
-        file = next(iter(value.values())) if isinstance(value, dict) else value[0]
-        name = file.get("name") or file["metadata"]["name"]
+        name, content = _uploaded_file(value)
         try:
-            self._photo, self._content_name = load_image(bytes(file["content"])), name
+            self._photo, self._content_name = load_image(content), name
         except NstError as error:
             return self._say(f"{name}: {error}", wrong=True)
         self._past.clear()
@@ -288,6 +290,148 @@ class ControlDesk:
         self.closed = True
         for widget in (self.play, self.view):
             widget.close()
+
+
+class Playground:
+    """An adjustable network under your hands: styles, their mix, and strength; the picture follows at once.
+
+    While a slider moves the picture is painted small; when it has rested, at full size.
+
+    Args:
+        model: an adjustable network, or the name or file of one.
+        content: a sample's name or a file.
+        quick: long side in pixels while a slider moves.
+        size: long side in pixels when it rests.
+    """
+
+    open_desk: "Playground | None" = None
+    rest = 0.4  # seconds
+
+    def __init__(self, model: str | TransformerNet = "studio", content: str = "cat", quick: int = 256, size: int = 512):
+        self.net = model if isinstance(model, TransformerNet) else load_transformer(model)
+        self.net.mix()  # says what is wrong with a network of one style
+        if Playground.open_desk:
+            Playground.open_desk.close()
+        Playground.open_desk = self
+        self.quick, self.size, self.closed, self._timer = quick, size, False, None
+        self._take(load_image(content), content)
+        self._build(content)
+        self.paint(self.size)
+
+    def _take(self, photo: Tensor, name: str) -> None:
+        """A new photograph, at the sizes that are painted."""
+        self._photos = {size: resize(photo, min(size, max(photo.shape[-2:]))) for size in (self.quick, self.size)}
+        self._content_name = name
+
+    def _build(self, content: str) -> None:
+        self.content = Dropdown(
+            options=sample_names()["photographs"], value=content, description="photograph", style=LABEL
+        )
+        self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
+        self.strength = _slider("strength", 1.0, 1.0)
+        self.colours = Dropdown(options=METHODS, description="keep colours", style=LABEL)
+        self.shares = {name: _slider(name, float(name == names[0]), 1.0) for name in names}
+        self.file, self.save_button = Text("painting.png", layout=Layout(width="180px")), Button(description="save")
+        shown = Layout(width=f"{WIDTH}px", object_fit="contain")
+        self.picture, self.before = (Image(format="jpeg", layout=shown) for _ in range(2))
+        self.status, self.message = HTML(), HTML()
+        for control in (self.strength, self.colours, *self.shares.values()):
+            control.observe(self._moved, "value")
+        self.content.observe(lambda change: self._new_photo(load_image(change["new"]), change["new"]), "value")
+        self.upload.observe(self._uploaded, "value")
+        self.save_button.on_click(self.save)
+        controls = [
+            self.content,
+            self.upload,
+            self.strength,
+            self.colours,
+            HTML("<b>styles</b>"),
+            *self.shares.values(),
+        ]
+        left = VBox([self.picture, self.status, HBox([self.file, self.save_button]), self.before])
+        self.view = VBox([HBox([left, VBox([*controls, *self.shares.values()])]), self.message])
+
+    def _ipython_display_(self) -> None:
+        display(self.view)
+
+    def mix(self) -> Tensor:
+        """What the sliders say; with no style at all, the photograph."""
+        shares = {name: slider.value for name, slider in self.shares.items()}
+        return self.net.mix(shares, self.strength.value) if sum(shares.values()) else self.net.mix(None, 0.0)
+
+    def paint(self, size: int) -> None:
+        """Paint the photograph at a size and show it."""
+        start, photo = time.perf_counter(), self._photos[size]
+        with torch.inference_mode():
+            painted = unframe(self.net(frame(photo), self.mix()), tuple(photo.shape[-2:]))
+        self.image = recolour(painted.clone(), photo, self.colours.value)
+        self.picture.value = jpeg_bytes(self.image)
+        milliseconds = 1000 * (time.perf_counter() - start)
+        self.status.value = f"{photo.shape[-1]}×{photo.shape[-2]} · {milliseconds:.0f} ms"
+        if not self.before.value:
+            self.before.value = jpeg_bytes(photo)
+
+    def _moved(self, _=None) -> None:
+        """A slider moved: paint small now, and full when it has rested, if the kernel has a clock to wait on."""
+        if self.closed:
+            return
+        self.paint(self.quick)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # outside of a notebook
+            return
+        if self._timer:
+            self._timer.cancel()
+        self._timer = loop.call_later(self.rest, self._rested)
+
+    def _rested(self) -> None:
+        if not self.closed:
+            self.paint(self.size)
+
+    def _new_photo(self, photo: Tensor, name: str) -> None:
+        self._take(photo, name)
+        self.before.value = b""
+        self.paint(self.size)
+
+    def _uploaded(self, change) -> None:
+        if not change["new"]:
+            return
+        name, content = _uploaded_file(change["new"])
+        try:
+            self._new_photo(load_image(content), name)
+            self.message.value = ""
+        except NstError as error:
+            self.message.value = _message(f"{name}: {error}", wrong=True)
+
+    def save(self, _=None) -> None:
+        """Save the picture at full size with its settings, under the name in the text field."""
+        self.paint(self.size)
+        settings = {"content": self._content_name, "strength": self.strength.value}
+        settings |= {"style": {name: slider.value for name, slider in self.shares.items() if slider.value}}
+        settings["preserve_colour"] = self.colours.value
+        try:
+            path = save_image(self.image, check_output(self.file.value.strip()), settings)
+            self.message.value = _message(f"saved as {path.resolve()}")
+        except (NstError, ValueError) as error:
+            self.message.value = _message(str(error), wrong=True)
+
+    def close(self) -> None:
+        """Stop, and take the desk away."""
+        self.closed = True
+        if self._timer:
+            self._timer.cancel()
+        self.view.close()
+
+
+def _uploaded_file(value) -> tuple[str, bytes]:
+    """Name and bytes of what FileUpload holds: a dictionary in ipywidgets 7, a tuple in 8."""
+    file = next(iter(value.values())) if isinstance(value, dict) else value[0]
+    return file.get("name") or file["metadata"]["name"], bytes(file["content"])
+
+
+def _message(text: str, wrong: bool = False) -> str:
+    colour = "#b00020" if wrong else "inherit"
+    return f'<pre style="color:{colour};white-space:pre-wrap">{html.escape(text)}</pre>'
 
 
 def _log_slider(label: str, value: float, low: float, high: float) -> FloatLogSlider:

@@ -1,5 +1,6 @@
 """The control desk without a browser: its widgets change as under a hand, and what follows is looked at."""
 
+import asyncio
 import io
 
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 import nstlib as nst
 from nstlib import widgets
-from nstlib.widgets import ControlDesk
+from nstlib.widgets import ControlDesk, Playground
 
 CONFIG = nst.GatysConfig(backbone="compact", size=96, device="cpu")
 
@@ -203,3 +204,82 @@ def test_a_new_desk_closes_the_old_one(desk):
 def test_message_is_escaped(desk):
     desk._uploaded({"new": upload("<b>.png", b"?", 8)})
     assert "<b>" not in desk.message.value and "&lt;b&gt;" in desk.message.value
+
+
+# ── the playground ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def playground():
+    torch.manual_seed(1)
+    net = nst.TransformerNet(nst.TransformerConfig(width=4, residual_blocks=1, styles=("swirl", "ink"))).eval()
+    for name, tensor in net.state_dict().items():
+        if ".norm." in name:
+            tensor += 0.3 * torch.randn(tensor.shape)
+    playground = Playground(net.requires_grad_(False), quick=64, size=96)
+    yield playground
+    playground.close()
+
+
+def test_playground_paints_what_the_sliders_say(playground):
+    playground.shares["ink"].value = 1.0
+    playground.strength.value = 0.5
+    photo = nst.resize(nst.load_image("cat"), 64)
+    expected = nst.paint(photo, playground.net, styles={"swirl": 1, "ink": 1}, strength=0.5)
+    torch.testing.assert_close(playground.image, expected, atol=0.02, rtol=0)  # paint rounds a tensor to 8 bits
+    assert Image.open(io.BytesIO(playground.picture.value)).size == (64, 43)
+    playground.colours.value = "luminance"
+    torch.testing.assert_close(playground.image, nst.recolour(expected, photo, "luminance"), atol=0.03, rtol=0)
+
+
+def test_playground_refines_when_the_slider_rests(playground):
+    playground.rest = 0.01
+
+    async def slide_and_rest():
+        for strength in (0.9, 0.8, 0.7):
+            playground.strength.value = strength
+        quick = playground.image.shape[-1]
+        await asyncio.sleep(0.1)
+        return quick, playground.image.shape[-1]
+
+    assert asyncio.run(slide_and_rest()) == (64, 96)
+
+
+def test_playground_without_any_style_is_the_photograph(playground):
+    playground.shares["swirl"].value = 0.0
+    assert playground.mix().tolist() == [[1, 0, 0]]
+
+
+def test_playground_refuses_a_network_of_one_style():
+    with pytest.raises(ValueError, match="one style"):
+        Playground(nst.TransformerNet(nst.TransformerConfig(width=4, residual_blocks=1)))
+
+
+@pytest.mark.parametrize("version", [7, 8])
+def test_playground_upload(playground, version):
+    before = playground.before.value
+    playground._uploaded({"new": upload("notes.txt", b"not a picture", version)})
+    assert "notes.txt" in playground.message.value and playground.before.value == before
+    playground._uploaded({"new": upload("red.png", png(), version)})
+    assert playground.message.value == "" and playground.before.value != before
+    assert playground.image.shape[-2:] == (50, 90)
+
+
+def test_playground_saves_at_full_size(playground, tmp_path):
+    playground.strength.value = 0.5
+    playground.file.value = str(tmp_path / "mine.png")
+    playground.save_button.click()
+    assert nst.open_image(tmp_path / "mine.png").size == (96, 64)
+    settings = nst.settings_of(tmp_path / "mine.png")
+    assert settings["strength"] == 0.5 and settings["style"] == {"swirl": 1.0}
+    playground.file.value = "mine.doc"
+    playground.save_button.click()
+    assert "b00020" in playground.message.value
+
+
+def test_a_new_playground_closes_the_old_one(playground):
+    new = Playground(playground.net, quick=64, size=96)
+    before = playground.picture.value
+    playground.strength.value = 0.2
+    assert playground.closed and playground.picture.value == before
+    new.close()
