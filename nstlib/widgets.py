@@ -330,6 +330,7 @@ class Playground:
         self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
         self.strength = _slider("strength", 1.0, 1.0)
         self.colours = Dropdown(options=METHODS, description="keep colours", style=LABEL)
+        names = self.net.config.styles
         self.shares = {name: _slider(name, float(name == names[0]), 1.0) for name in names}
         self.file, self.save_button = Text("painting.png", layout=Layout(width="180px")), Button(description="save")
         shown = Layout(width=f"{WIDTH}px", object_fit="contain")
