@@ -71,6 +71,43 @@ def test_paint(noise, other):
     assert history[-1]["total"] == pytest.approx(state.losses["total"], rel=1e-4)
 
 
+def test_train(tmp_path, monkeypatch):
+    (loop,) = taught("07", "train")
+    for name in ("cat", "coffee"):
+        nst.save_image(nst.load_image(name, 100), tmp_path / f"{name}.png")
+    config = nst.TrainConfig(
+        dataset=tmp_path,
+        style="ink",
+        save_model=tmp_path / "net.safetensors",
+        steps=4,
+        batch_size=2,
+        image_size=32,
+        style_size=48,
+        style_weight=0.1,  # gradients so small that the trainer does not clip them
+        content_weight=0.1,
+        stability_weight=0.0,
+        network=nst.TransformerConfig(width=4, residual_blocks=1),
+        precision="no",
+        workers=0,
+        device="cpu",
+    )
+    monkeypatch.setattr(nst.Trainer, "rate", lambda self: 1e-3)
+    trainer = nst.Trainer(config)
+    net = nst.TransformerNet(config.network)
+    net.load_state_dict(trainer.net.state_dict())
+    batches = (torch.stack([trainer.photos[2 * i][0], trainer.photos[2 * i + 1][0]]) for i in range(4))
+    history = loop(net, trainer.loss, batches, 4, 1e-3)
+    state = trainer.step(4)
+    assert state.losses["total"] == pytest.approx(np.mean([losses["total"] for losses in history]), rel=1e-4)
+    for name, tensor in trainer.net.state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], tensor, atol=1e-4, rtol=0)
+
+
+def test_distance(noise, other):
+    (distance,) = taught("06", "distance")
+    assert distance(noise, other) == pytest.approx(losses.relative(noise, other).item())
+
+
 def test_choose_channels():
     (choose_channels,) = taught("10", "choose_channels")
     x = torch.randn(12, 200, generator=torch.Generator().manual_seed(3)).double()

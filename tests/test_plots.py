@@ -1,0 +1,95 @@
+"""The figures of the notebooks."""
+
+import io
+import json
+from typing import ClassVar
+
+import pytest
+import torch
+from PIL import Image
+
+from nstlib import plots
+from nstlib.training import TrainState
+from nstlib.transformer import TransformerConfig, TransformerNet
+
+
+def colours(png: bytes) -> set:
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    return {colour for _, colour in image.getcolors(maxcolors=2**20)}
+
+
+def test_quick_curves():
+    drawn = plots.quick_curves({"content": [1.0, 0.5, 0.2], "style": [3.0, 0.0, 1e-9]}, (200, 80))
+    assert Image.open(io.BytesIO(drawn)).size == (200, 80)
+    assert {(31, 119, 180), (255, 127, 14)} <= colours(drawn)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0]])
+def test_quick_curves_of_little(values):
+    assert Image.open(io.BytesIO(plots.quick_curves({"content": values}))).size == (384, 110)
+
+
+def test_quick_curves_go_down_where_losses_fall():
+    drawn = Image.open(io.BytesIO(plots.quick_curves({"content": [1.0, 0.1, 0.01]}, (100, 100)))).convert("RGB")
+    rows = {x: [y for y in range(84) if drawn.getpixel((x, y)) == (31, 119, 180)] for x in (10, 90)}
+    assert max(rows[10]) < min(rows[90])
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds"), [({}, {"convolution", "residual", "resize"}), ({"upsample": "deconv"}, {"deconv"})]
+)
+def test_architecture(settings, kinds):
+    figure = plots.architecture(TransformerNet(TransformerConfig(width=4, residual_blocks=2, **settings)), 64)
+    (axes,) = figure.axes
+    said = [text.get_text() for text in axes.texts]
+    assert said == ["3\n64²", "4\n64²", "8\n32²", *["16\n16²"] * 3, "8\n32²", "4\n64²", "3\n64²"]
+    assert kinds <= {text.get_text() for text in axes.get_legend().get_texts()}
+    widths = [bar.get_width() for bar in axes.patches if bar.get_width() >= 3]
+    assert widths == [3, 4, 8, 16, 16, 16, 8, 4, 3]
+
+
+def test_architecture_leaves_no_hooks():
+    net = TransformerNet(TransformerConfig(width=4, residual_blocks=1))
+    plots.architecture(net, 32)
+    assert all(not module._forward_hooks for module in net.modules())
+
+
+def test_curves_stand_where_their_steps_say():
+    figure = plots.curves({"style": [3.0, 1.0]}, steps=[50, 100])
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [50, 100]
+
+
+class Handle:
+    """Stands in for IPython's DisplayHandle."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self):
+        self.shown = []
+        self.made.append(self)
+
+    def display(self, what):
+        self.shown.append(("display", what))
+
+    def update(self, what):
+        self.shown.append(("update", what))
+
+
+def test_live_plot_shows_the_whole_log_in_place(tmp_path, monkeypatch):
+    Handle.made.clear()
+    monkeypatch.setattr(plots, "DisplayHandle", Handle)
+    live, sheet = plots.LivePlot(tmp_path), tmp_path / "sheet.jpg"
+    Image.new("RGB", (8, 8)).save(sheet)
+    with open(tmp_path / "log.jsonl", "w") as log:  # a resumed run: two lines were there before
+        for step in (10, 20, 30):
+            log.write(json.dumps({"step": step, "content": 1.0, "style": 2.0, "total": 3.0}) + "\n")
+    live(TrainState(30, {}, 1.0))
+    live(TrainState(30, {}, 1.0, sheet))
+    curves, pictures = Handle.made
+    assert [what for what, _ in curves.shown] == ["display", "update"] and len(pictures.shown) == 1
+    assert curves.shown[0][1].axes[0].lines[0].get_xdata().tolist() == [10, 20, 30]
+
+
+def test_sheet_is_in_true_pixels():
+    page = plots.sheet([torch.zeros(1, 3, 20, 30), torch.ones(1, 3, 20, 10)], height=20)
+    assert page.size == (2 * 38 - 8, 20)
