@@ -85,7 +85,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="photographs that no network was trained on")
     parser.add_argument("--styles", type=Path, default=Path(), help="the paintings that are not bundled")
-    parser.add_argument("--models", nargs="*", default=list(model_files()))
+    plain = [name for name in model_files() if not load_transformer(name).config.styles]
+    parser.add_argument("--models", nargs="*", default=plain, help="networks of one style")
     parser.add_argument("--write", action="store_true", help="store the medians in the cards")
     chosen = parser.parse_args()
     photos = sorted(p for p in chosen.photos.iterdir() if p.suffix.lower() in PICTURES)[:10]
