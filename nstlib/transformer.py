@@ -53,6 +53,26 @@ class TransformerConfig:
                 )
 
 
+class ReflectionConv(nn.Conv2d):
+    """Convolution of a picture that is mirrored at its border."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = [p for p in self.padding[::-1] for _ in range(2)]
+        if torch.is_autocast_enabled(x.device.type):  # which would mirror in float32, and back
+            with torch.autocast(x.device.type, enabled=False):
+                x = F.pad(x, padding, mode="reflect")
+        else:
+            x = F.pad(x, padding, mode="reflect")
+        return F.conv2d(x, self.weight, self.bias, self.stride)
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm (Ulyanov et al. 2016) that keeps to `channels_last`; torch's goes back to planes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).contiguous(memory_format=torch.channels_last)
+
+
 class StyleNorm(nn.Module):
     """Conditional instance norm (Dumoulin, Shlens & Kudlur 2017, equation 5): every style has its own γ and β.
 
@@ -69,7 +89,7 @@ class StyleNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mix = self.mix.to(self.weight)
         gamma, beta = ((mix @ rows)[..., None, None] for rows in (self.weight, self.bias))  # (B, C, 1, 1)
-        return F.instance_norm(x) * gamma + beta
+        return F.instance_norm(x).contiguous(memory_format=torch.channels_last) * gamma + beta
 
 
 class Convolution(nn.Sequential):
@@ -83,19 +103,18 @@ class Convolution(nn.Sequential):
     def __init__(
         self, config: TransformerConfig, inputs: int, outputs: int, size: int = 3, scale: float = 1, relu: bool = True
     ):
-        options = {"padding": size // 2, "padding_mode": "reflect"}
         layers: list[tuple[str, nn.Module]] = []
         if scale == 2 and config.upsample == "deconv":
             conv = nn.ConvTranspose2d(inputs, outputs, size, stride=2, padding=size // 2, output_padding=1)
         else:
             stride = 2 if scale == 0.5 and config.downsample == "stride" else 1
-            conv = nn.Conv2d(inputs, outputs, size, stride, **options)
+            conv = ReflectionConv(inputs, outputs, size, stride, padding=size // 2)
         if scale == 2 and config.upsample == "resize":
             layers.append(("resize", nn.Upsample(scale_factor=2, mode="nearest")))
         layers.append(("conv", conv))
         if scale == 0.5 and config.downsample == "maxpool":
             layers.append(("pool", nn.MaxPool2d(2)))
-        norm = nn.InstanceNorm2d if config.norm == "instance" else nn.BatchNorm2d
+        norm = InstanceNorm if config.norm == "instance" else nn.BatchNorm2d
         rows = len(config.styles) + 1
         layers.append(("norm", StyleNorm(outputs, rows) if config.styles else norm(outputs, affine=True)))
         if relu:
@@ -147,7 +166,7 @@ class TransformerNet(nn.Module):
         )
         self.residual = nn.Sequential(*(Residual(config, 4 * w) for _ in range(config.residual_blocks)))
         self.up = nn.Sequential(Convolution(config, 4 * w, 2 * w, scale=2), Convolution(config, 2 * w, w, scale=2))
-        self.paint = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
+        self.paint = ReflectionConv(w, 3, 9, padding=4)
         if config.styles:
             self.through = nn.Parameter(torch.tensor([1.0] + [0.0] * len(config.styles)))  # share of the photograph
         self.to(memory_format=torch.channels_last)

@@ -21,12 +21,35 @@ from nstlib import TrainConfig, Trainer, TransformerConfig, TransformerNet, load
 from nstlib.features import FeatureExtractor
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
-REPEATS = 3
+REPEATS = 5
+
+
+class PlainResidual(torch.nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.inner = torch.nn.Sequential(*plain_layer(channels, channels), *plain_layer(channels, channels)[:-1])
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+def plain_layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> list[torch.nn.Module]:
+    conv = torch.nn.Conv2d(inputs, outputs, size, stride)
+    return [torch.nn.ReflectionPad2d(size // 2), conv, torch.nn.InstanceNorm2d(outputs, affine=True), torch.nn.ReLU()]
+
+
+def plain_net() -> torch.nn.Module:
+    """Johnson's layout as pytorch/examples has it, with torch's own modules and nothing else."""
+    double = torch.nn.Upsample(scale_factor=2, mode="nearest")
+    down = [*plain_layer(3, 32, 9), *plain_layer(32, 64, 3, 2), *plain_layer(64, 128, 3, 2)]
+    up = [double, *plain_layer(128, 64), double, *plain_layer(64, 32), *plain_layer(32, 3, 9)[:2]]
+    return torch.nn.Sequential(*down, *(PlainResidual(128) for _ in range(5)), *up)
 
 
 def plain_loop():
     """The loop of pytorch/examples' fast_neural_style, from its description: one call is one step."""
-    net = TransformerNet().to(memory_format=torch.contiguous_format)
+    net = plain_net()
+    assert sum(p.numel() for p in net.parameters()) == 1_679_235
     vgg = torch.nn.Sequential(*list(_vgg().features)[:23])
     taps, grams = (3, 8, 15, 22), []
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -71,8 +94,7 @@ def trainer(folder: Path, **settings):
         dataset=folder / "photos",
         style="swirl",
         save_model=folder / f"{len(settings)}.safetensors",
-        steps=REPEATS + 2,
-        workers=0,
+        steps=1000,  # so that the readers of photographs stay busy
         **settings,
     )
     return Trainer(config).advance
@@ -110,7 +132,7 @@ def measure_training() -> dict[str, float]:
 
 def measure_painting() -> dict[str, float]:
     """Median seconds of 512² in one pass."""
-    nets = {"plain": TransformerNet().to(memory_format=torch.contiguous_format), "slim": _slim()}
+    nets = {"plain": plain_net(), "slim": _slim()}
     x, times = torch.rand(1, 3, 512, 512), {name: [] for name in nets}
     with torch.inference_mode():
         for _ in range(8):
