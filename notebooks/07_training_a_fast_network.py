@@ -21,7 +21,7 @@
 # the training loop written out, a real training that you can watch, and how to do it in earnest on a Colab or Kaggle GPU
 # without losing anything.
 #
-# Time: about 3 minutes on two CPU cores
+# Time: about 1½ minutes on two CPU cores
 #
 # Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
 
@@ -117,7 +117,7 @@ for upsample in ("deconv", "resize"):
     net = nst.TransformerNet(nst.TransformerConfig(width=width, upsample=upsample))
     with torch.no_grad():
         untrained.append(net(photo)[..., 20:84, 80:176])
-show(untrained, ["transposed convolution", "resize + convolution"], height=300)
+show(untrained, ["transposed convolution", "resize + convolution"], height=200)
 
 # %% [markdown]
 # ## The loop
@@ -221,7 +221,7 @@ net = nst.train(config, callback=LivePlot(config.folder))
 # %% [markdown]
 # ## One pass
 #
-# From noise to this in about two minutes, on two cores. Now the reward: a photograph in, a painting out, in a fraction of a second.
+# From noise to this in about a minute, on two cores. Now the reward: a photograph in, a painting out, in a fraction of a second.
 
 # %%
 first = nst.paint("astronaut", net, 384)
@@ -234,17 +234,17 @@ show(
 # %% [markdown]
 # ## What an hour buys
 #
-# The networks that come with nstlib had about two thousand photographs and many more steps. Each has a card that says how it
-# was made:
+# The networks that come with nstlib had about 2,500 photographs and many more steps, several of them one after the other. Each
+# has a card that says how it was made:
 
 # %%
 for name in nst.model_files():
     card = nst.load_transformer(name).card
-    print(f"{name:15} {card['steps']:>6} steps, {card['photographs']} photographs, {card['minutes']} minutes")
+    print(f"{name:14} {card['steps']:,} steps of {card['pictures_per_step']} after {card['before']}")
 
 # %%
 pictures = [nst.paint(photo, name, 448) for photo in ("astronaut", "coffee") for name in nst.model_files()]
-show(pictures, [name for _ in range(2) for name in nst.model_files()], columns=3, height=250)
+show(pictures, [name for _ in range(2) for name in nst.model_files()], columns=3, height=190)
 
 # %% [markdown]
 # ## In earnest, on a GPU
