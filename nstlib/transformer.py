@@ -70,7 +70,18 @@ class InstanceNorm(nn.InstanceNorm2d):
     """Instance norm (Ulyanov et al. 2016) that keeps to `channels_last`; torch's goes back to planes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).contiguous(memory_format=torch.channels_last)
+        return _channels_last(super().forward(x))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """What instance norm gives, in `channels_last`; its gradient in planes.
+
+    On the CPU torch's backward of the norm of a single picture (B = 1) is wrong for a gradient in
+    `channels_last` (seen with 2.15).
+    """
+    if x.requires_grad:
+        x.register_hook(torch.Tensor.contiguous)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 class StyleNorm(nn.Module):
@@ -89,7 +100,7 @@ class StyleNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mix = self.mix.to(self.weight)
         gamma, beta = ((mix @ rows)[..., None, None] for rows in (self.weight, self.bias))  # (B, C, 1, 1)
-        return F.instance_norm(x).contiguous(memory_format=torch.channels_last) * gamma + beta
+        return _channels_last(F.instance_norm(x)) * gamma + beta
 
 
 class Convolution(nn.Sequential):
@@ -444,15 +455,16 @@ def export_onnx(net: TransformerNet, path: str | Path) -> Path:
     except ImportError as error:
         raise CheckpointError("export to ONNX needs more packages: pip install 'nstlib[export]'") from error
     sides = {2: torch.export.Dim("height", min=16), 3: torch.export.Dim("width", min=16)}
-    program = torch.onnx.export(
-        net.cpu().eval(),
-        (torch.rand(1, 3, 66, 79),),
-        input_names=["picture"],
-        output_names=["painting"],
-        dynamic_shapes=(sides,),
-        dynamo=True,
-        verbose=False,
-    )
+    with torch.no_grad():
+        program = torch.onnx.export(
+            net.cpu().eval(),
+            (torch.rand(1, 3, 66, 79),),
+            input_names=["picture"],
+            output_names=["painting"],
+            dynamic_shapes=(sides,),
+            dynamo=True,
+            verbose=False,
+        )
     try:
         with write_aside(path) as aside:
             program.save(aside)

@@ -538,3 +538,21 @@ def test_paint_has_a_mirrored_margin():
     assert met.shape[-2:] == (40, 46)
     torch.testing.assert_close(met[..., 8:-8, 7], met[..., 8:-8, 9])  # mirrored about the first column
     torch.testing.assert_close(painted, met[..., 8:-8, 8:-8])
+
+
+@pytest.mark.parametrize("styles", [(), ("a", "b")])
+def test_the_gradient_of_a_batch_is_that_of_its_pictures(styles):
+    """Torch's own instance norm gives a single picture a wrong gradient in channels_last on the CPU."""
+    torch.manual_seed(1)
+    net = TransformerNet(TransformerConfig(width=4, residual_blocks=1, styles=styles)).double()
+    photos = torch.rand(2, 3, 24, 24, dtype=torch.float64)
+    wanted = torch.rand(2, 3, 24, 24, dtype=torch.float64)
+
+    def gradients(parts):
+        net.zero_grad()
+        for i in parts:
+            (net(photos[i]).double() - wanted[i]).square().sum().backward()
+        return [p.grad.clone() for p in net.parameters()]
+
+    together, apart = gradients([slice(0, 2)]), gradients([slice(0, 1), slice(1, 2)])
+    torch.testing.assert_close(apart, together, atol=1e-5, rtol=1e-4)  # the output is float32
