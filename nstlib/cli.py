@@ -240,9 +240,13 @@ def main(arguments: list[str] | None = None) -> None:
     commands = {name: _deferred(command) for name, command in commands.items()}
     try:
         _parse(commands, arguments)()
+        sys.stdout.flush()  # here, where a reader that has gone is understood
     except (NstError, ValueError) as error:
         print(f"nst: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader has gone, as in `nst models | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains on leaving
+        sys.exit(141)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -1,5 +1,6 @@
 """The command: it paints, stores its settings, and meets wrong input with one line before any work."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -361,3 +362,14 @@ def test_installed_command(here):
     done = subprocess.run([command, "stylize", "no.png", "--style", "swirl"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "nst: no.png: no such picture. Check the path; `nst samples` lists pictures by name.\n"
+
+
+def test_a_reader_that_goes_away():
+    """As in `nst models | head -1`: no traceback."""
+    command = [sys.executable, "-c", "from nstlib.cli import main; main(['models'])"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=buffered)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
