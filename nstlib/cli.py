@@ -22,7 +22,7 @@ from .losses import apply_preset
 from .photos import fetch_coco
 from .samples import MASTERPIECES, find_image, sample_names
 from .training import TrainConfig, train
-from .transformer import export_onnx, load_transformer, model_files, paint
+from .transformer import asked, export_onnx, load_transformer, model_files, paint
 
 Preset = Literal["gatys2016", "johnson2016", "pytorch_examples"] | None
 
@@ -95,8 +95,7 @@ def paint_command(
         raise ValueError(f"--content-scale {content_scale}: must be a finite number above 0")
     net = load_transformer(model).to(best_device(device))
     styles = _shares(style)
-    if net.config.styles or style is not None or strength is not None:
-        net.mix(styles, 1.0 if strength is None else strength)  # wrong ones are said before any work is done
+    asked(net, styles, strength)  # what it does not have is said before any work is done
     jobs, failures = _paint_jobs(content, Path(model).stem, output), []
     for source, target in tqdm(jobs, desc="painting", delay=1, disable=len(jobs) == 1):
         try:

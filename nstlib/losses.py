@@ -214,7 +214,7 @@ class PerceptualLoss(nn.Module):
         self.styles: list[dict[tuple[float, str], Tensor]] = []
         self.masks: list[Tensor] | None = None
         self.blend: tuple[float, ...] = ()
-        self.each: Tensor | None = None
+        self.set_each(None)
 
     def configure(self, config: LossConfig) -> None:
         """Take new weights; the layers stay those of the critic that was built."""

@@ -279,12 +279,22 @@ def paint(
         ValueError: a style or a strength that this network does not have.
     """
     net = model if isinstance(model, TransformerNet) else load_transformer(model)
-    adjusted = net.config.styles or styles is not None or strength is not None
-    mix = net.mix(styles, 1.0 if strength is None else strength) if adjusted else None
+    mix = asked(net, styles, strength)
     photo = load_image(content, size)
     with torch.inference_mode():
         painted = net(frame(photo).to(next(net.parameters()).device), mix).cpu()
     return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
+
+
+def asked(net: TransformerNet, styles: str | Mapping[str, float] | None, strength: float | None) -> Tensor | None:
+    """The network's `mix`; `None` for a network of one style that nobody asks for more.
+
+    Raises:
+        ValueError: a style or a strength that this network does not have.
+    """
+    if net.config.styles or styles is not None or strength is not None:
+        return net.mix(styles, 1.0 if strength is None else strength)
+    return None
 
 
 def adjustable(net: TransformerNet, styles: tuple[str, ...]) -> TransformerNet:
