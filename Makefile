@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: lab test unit notebooks browser bench lint figures paintings gallery clean
+.PHONY: lab test unit hostile notebooks browser bench lint figures paintings gallery clean
 .DEFAULT_GOAL := lab
 
 $(VENV)/ready: pyproject.toml
@@ -21,7 +21,10 @@ lab: $(VENV)/ready  ## open the series in JupyterLab
 test: unit notebooks  ## every test, and every notebook executed
 
 unit: $(VENV)/ready  ## unit tests, under two minutes
-	$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/browser
+	$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
+
+hostile: $(VENV)/ready  ## damaged files, killed runs, full disks, absurd numbers; prints what was survived
+	$(BIN)/python -m pytest tests/hostile -rs
 
 notebooks: $(VENV)/ready  ## execute every notebook, top to bottom, leaving the committed ones as they are
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 -W default $(NOTEBOOKS)
