@@ -24,18 +24,19 @@ from ipywidgets import (
 )
 from torch import Tensor
 
-from .colour import METHODS, recolour
+from .colour import METHODS
 from .errors import NstError
 from .gatys import GatysConfig, GatysPainter, best_device
 from .images import check_output, fit, frame, jpeg_bytes, resize, save_image, unframe
 from .losses import PerceptualLoss
 from .plots import quick_curves
 from .samples import load_image, sample_names
-from .transformer import TransformerNet, load_transformer
+from .transformer import TransformerNet, load_transformer, paint
 
 SIZES = (96, 128, 192, 256, 384, 512)
 WEIGHTS = {"content_weight": (-2, 3), "style_weight": (-1, 5), "tv_weight": (-3, 3), "step_size": (-3, -0.5)}  # log10
 LABEL = {"description_width": "105px"}
+ENDS = {0: "from", -1: "to"}  # of the walk between two styles, and which they are at first
 WIDTH = 480  # of the picture and the curves on the screen, pixels
 
 
@@ -61,9 +62,6 @@ class ControlDesk:
         config: GatysConfig | None = None,
         seconds: float = 0.08,
     ):
-        if ControlDesk.open_desk:
-            ControlDesk.open_desk.close()
-        ControlDesk.open_desk = self
         self.config = config or GatysConfig(size=192, tv_weight=0.1)
         self.seconds, self.closed, self._quiet = seconds, False, False
         self._past: list[tuple[dict, Tensor]] = []
@@ -72,15 +70,18 @@ class ControlDesk:
         self._build(content, styles)
         self.loss = PerceptualLoss(self.config).to(best_device(self.config.device))
         self._start(None)
+        if ControlDesk.open_desk:
+            ControlDesk.open_desk.close()
+        ControlDesk.open_desk = self
 
     # ── what one sees ───────────────────────────────────────────────────────────────────────────
 
     def _build(self, content: str, styles: tuple[str, ...]) -> None:
-        names, layers = sample_names(), self.config.layers()[1]
-        self.content = Dropdown(options=names["photographs"], value=content, description="photograph", style=LABEL)
+        layers = self.config.layers()[1]
+        self.content = _photographs(content)
         self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
         self.styles = SelectMultiple(
-            options=names["paintings"], value=styles, rows=6, description="styles", style=LABEL
+            options=sample_names()["paintings"], value=styles, rows=6, description="styles", style=LABEL
         )
         self.size = Dropdown(options=SIZES, value=self.config.size, description="long side", style=LABEL)
         self.sliders = {
@@ -295,86 +296,94 @@ class ControlDesk:
 class Playground:
     """An adjustable network under your hands: styles, their mix, and strength; the picture follows at once.
 
-    While a slider moves the picture is painted small; when it has rested, at full size.
+    While a slider moves the picture is painted small; when it has rested, at full size. A new desk closes the
+    one before.
 
     Args:
         model: an adjustable network, or the name or file of one.
         content: a sample's name or a file.
         quick: long side in pixels while a slider moves.
         size: long side in pixels when it rests.
+
+    Raises:
+        ImageError, CheckpointError: a picture or a network that cannot be read.
+        ValueError: a network of one style.
     """
 
     open_desk: "Playground | None" = None
     rest = 0.4  # seconds
 
     def __init__(self, model: str | TransformerNet = "studio", content: str = "cat", quick: int = 256, size: int = 512):
-        self.net = model if isinstance(model, TransformerNet) else load_transformer(model)
+        self.net = model if isinstance(model, TransformerNet) else load_transformer(model).to(best_device())
         self.net.mix()  # says what is wrong with a network of one style
+        self.quick, self.size, self.closed, self._timer, self._quiet = quick, size, False, None, False
+        self._build(content)
+        self._new_photo(load_image(content), content)
         if Playground.open_desk:
             Playground.open_desk.close()
         Playground.open_desk = self
-        self.quick, self.size, self.closed, self._timer = quick, size, False, None
-        self._take(load_image(content), content)
-        self._build(content)
-        self.paint(self.size)
 
-    def _take(self, photo: Tensor, name: str) -> None:
-        """A new photograph, at the sizes that are painted."""
-        self._photos = {size: resize(photo, min(size, max(photo.shape[-2:]))) for size in (self.quick, self.size)}
-        self._content_name = name
+    # ── what one sees ───────────────────────────────────────────────────────────────────────────
 
     def _build(self, content: str) -> None:
-        self.content = Dropdown(
-            options=sample_names()["photographs"], value=content, description="photograph", style=LABEL
-        )
+        names = self.net.config.styles
+        self.content = _photographs(content)
         self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
         self.strength = _slider("strength", 1.0, 1.0)
         self.colours = Dropdown(options=METHODS, description="keep colours", style=LABEL)
-        names = self.net.config.styles
+        self.wipe = _slider("before | after", 0.0, 1.0)
+        self.ends = [Dropdown(options=names, value=names[i], description=end, style=LABEL) for i, end in ENDS.items()]
+        self.between = _slider("on the way", 0.0, 1.0)
         self.shares = {name: _slider(name, float(name == names[0]), 1.0) for name in names}
         self.file, self.save_button = Text("painting.png", layout=Layout(width="180px")), Button(description="save")
-        shown = Layout(width=f"{WIDTH}px", object_fit="contain")
-        self.picture, self.before = (Image(format="jpeg", layout=shown) for _ in range(2))
+        self.picture = Image(format="jpeg", layout=Layout(width=f"{WIDTH}px", object_fit="contain"))
         self.status, self.message = HTML(), HTML()
+        self._connect()
+        left = [self.picture, self.status, self.wipe, self.content, self.upload, HBox([self.file, self.save_button])]
+        mixing = [HTML("<b>styles</b>"), *self.shares.values(), HTML("<b>from one to another</b>"), *self.ends]
+        right = [self.strength, self.colours, *mixing, self.between]
+        self.view = VBox([HBox([VBox(left), VBox(right)]), self.message])
+
+    def _connect(self) -> None:
         for control in (self.strength, self.colours, *self.shares.values()):
             control.observe(self._moved, "value")
+        for control in (self.between, *self.ends):
+            control.observe(self._walk, "value")
+        self.wipe.observe(lambda _: self._show(), "value")
         self.content.observe(lambda change: self._new_photo(load_image(change["new"]), change["new"]), "value")
         self.upload.observe(self._uploaded, "value")
         self.save_button.on_click(self.save)
-        controls = [
-            self.content,
-            self.upload,
-            self.strength,
-            self.colours,
-            HTML("<b>styles</b>"),
-            *self.shares.values(),
-        ]
-        left = VBox([self.picture, self.status, HBox([self.file, self.save_button]), self.before])
-        self.view = VBox([HBox([left, VBox([*controls, *self.shares.values()])]), self.message])
 
     def _ipython_display_(self) -> None:
         display(self.view)
 
-    def mix(self) -> Tensor:
-        """What the sliders say; with no style at all, the photograph."""
-        shares = {name: slider.value for name, slider in self.shares.items()}
-        return self.net.mix(shares, self.strength.value) if sum(shares.values()) else self.net.mix(None, 0.0)
+    # ── the network behind it ───────────────────────────────────────────────────────────────────
+
+    def settings(self) -> dict:
+        """What the sliders say, as arguments of `paint`; with no style at all, the photograph."""
+        styles = {name: slider.value for name, slider in self.shares.items() if slider.value}
+        strength = self.strength.value if styles else 0.0
+        return {"styles": styles or None, "strength": strength, "preserve_colour": self.colours.value}
 
     def paint(self, size: int) -> None:
         """Paint the photograph at a size and show it."""
-        start, photo = time.perf_counter(), self._photos[size]
-        with torch.inference_mode():
-            painted = unframe(self.net(frame(photo), self.mix()), tuple(photo.shape[-2:]))
-        self.image = recolour(painted.clone(), photo, self.colours.value)
-        self.picture.value = jpeg_bytes(self.image)
-        milliseconds = 1000 * (time.perf_counter() - start)
-        self.status.value = f"{photo.shape[-1]}×{photo.shape[-2]} · {milliseconds:.0f} ms"
-        if not self.before.value:
-            self.before.value = jpeg_bytes(photo)
+        start = time.perf_counter()
+        self.photo = self._photos[size]
+        self.image = paint(self.photo, self.net, **self.settings())
+        self._show()
+        height, width = self.image.shape[-2:]
+        self.status.value = f"{width}×{height} · {1000 * (time.perf_counter() - start):.0f} ms"
+
+    def _show(self) -> None:
+        """The painting, left of the wipe the photograph."""
+        column = round(self.wipe.value * self.image.shape[-1])
+        self.picture.value = jpeg_bytes(torch.cat([self.photo[..., :column], self.image[..., column:]], dim=-1))
+
+    # ── what hands do ───────────────────────────────────────────────────────────────────────────
 
     def _moved(self, _=None) -> None:
         """A slider moved: paint small now, and full when it has rested, if the kernel has a clock to wait on."""
-        if self.closed:
+        if self.closed or self._quiet:
             return
         self.paint(self.quick)
         try:
@@ -389,9 +398,18 @@ class Playground:
         if not self.closed:
             self.paint(self.size)
 
+    def _walk(self, _=None) -> None:
+        """From one style to another: all other shares are 0."""
+        (start, end), way = (choice.value for choice in self.ends), self.between.value
+        self._quiet = True
+        for name, slider in self.shares.items():
+            slider.value = (name == start) * (1 - way) + (name == end) * way
+        self._quiet = False
+        self._moved()
+
     def _new_photo(self, photo: Tensor, name: str) -> None:
-        self._take(photo, name)
-        self.before.value = b""
+        self._photos = {size: resize(photo, min(size, max(photo.shape[-2:]))) for size in (self.quick, self.size)}
+        self._content_name = name
         self.paint(self.size)
 
     def _uploaded(self, change) -> None:
@@ -407,11 +425,9 @@ class Playground:
     def save(self, _=None) -> None:
         """Save the picture at full size with its settings, under the name in the text field."""
         self.paint(self.size)
-        settings = {"content": self._content_name, "strength": self.strength.value}
-        settings |= {"style": {name: slider.value for name, slider in self.shares.items() if slider.value}}
-        settings["preserve_colour"] = self.colours.value
         try:
-            path = save_image(self.image, check_output(self.file.value.strip()), settings)
+            path = check_output(self.file.value.strip())
+            save_image(self.image, path, {"content": self._content_name, **self.settings()})
             self.message.value = _message(f"saved as {path.resolve()}")
         except (NstError, ValueError) as error:
             self.message.value = _message(str(error), wrong=True)
@@ -422,6 +438,12 @@ class Playground:
         if self._timer:
             self._timer.cancel()
         self.view.close()
+
+
+def _photographs(first: str) -> Dropdown:
+    """A choice of the samples and whatever comes first."""
+    names = list(dict.fromkeys([first, *sample_names()["photographs"]]))
+    return Dropdown(options=names, value=first, description="photograph", style=LABEL)
 
 
 def _uploaded_file(value) -> tuple[str, bytes]:

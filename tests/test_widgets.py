@@ -9,6 +9,7 @@ from PIL import Image
 
 import nstlib as nst
 from nstlib import widgets
+from nstlib.images import jpeg_bytes
 from nstlib.widgets import ControlDesk, Playground
 
 CONFIG = nst.GatysConfig(backbone="compact", size=96, device="cpu")
@@ -245,9 +246,31 @@ def test_playground_refines_when_the_slider_rests(playground):
     assert asyncio.run(slide_and_rest()) == (64, 96)
 
 
+def test_playground_walks_from_one_style_to_another(playground, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(playground, "paint", sizes.append)
+    playground.between.value = 0.25
+    assert playground.settings()["styles"] == {"swirl": 0.75, "ink": 0.25}
+    assert sizes == [64], "one picture for one move"
+    playground.ends[1].value = "swirl"
+    assert playground.settings()["styles"] == {"swirl": 1.0}
+
+
+def test_playground_wipes_between_before_and_after(playground):
+    painted = playground.picture.value
+    playground.wipe.value = 1.0
+    assert playground.picture.value == jpeg_bytes(playground.photo)
+    playground.wipe.value = 0.5
+    half = nst.to_tensor(Image.open(io.BytesIO(playground.picture.value)))
+    torch.testing.assert_close(half[..., :40], playground.photo[..., :40], atol=0.2, rtol=0)
+    torch.testing.assert_close(half[..., 56:], playground.image[..., 56:], atol=0.2, rtol=0)
+    playground.wipe.value = 0.0
+    assert playground.picture.value == painted
+
+
 def test_playground_without_any_style_is_the_photograph(playground):
     playground.shares["swirl"].value = 0.0
-    assert playground.mix().tolist() == [[1, 0, 0]]
+    assert playground.settings()["strength"] == 0.0
 
 
 def test_playground_refuses_a_network_of_one_style():
@@ -257,11 +280,11 @@ def test_playground_refuses_a_network_of_one_style():
 
 @pytest.mark.parametrize("version", [7, 8])
 def test_playground_upload(playground, version):
-    before = playground.before.value
+    before = playground.picture.value
     playground._uploaded({"new": upload("notes.txt", b"not a picture", version)})
-    assert "notes.txt" in playground.message.value and playground.before.value == before
+    assert "notes.txt" in playground.message.value and playground.picture.value == before
     playground._uploaded({"new": upload("red.png", png(), version)})
-    assert playground.message.value == "" and playground.before.value != before
+    assert playground.message.value == "" and playground.picture.value != before
     assert playground.image.shape[-2:] == (50, 90)
 
 
@@ -271,7 +294,7 @@ def test_playground_saves_at_full_size(playground, tmp_path):
     playground.save_button.click()
     assert nst.open_image(tmp_path / "mine.png").size == (96, 64)
     settings = nst.settings_of(tmp_path / "mine.png")
-    assert settings["strength"] == 0.5 and settings["style"] == {"swirl": 1.0}
+    assert settings["strength"] == 0.5 and settings["styles"] == {"swirl": 1.0}
     playground.file.value = "mine.doc"
     playground.save_button.click()
     assert "b00020" in playground.message.value

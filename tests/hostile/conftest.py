@@ -7,7 +7,7 @@ ROWS: dict[tuple[str, str], int] = {}
 
 @pytest.fixture
 def survived():
-    """`survived("pictures", "cut short at a random byte", 50)` adds a line to the table, or to the count of its line."""
+    """`survived("pictures", "cut short at a random byte", 50)` adds a line, or to its count."""
 
     def record(area: str, what: str, count: int) -> None:
         ROWS[area, what] = ROWS.get((area, what), 0) + count
