@@ -403,7 +403,7 @@ class Playground:
         (start, end), way = (choice.value for choice in self.ends), self.between.value
         self._quiet = True
         for name, slider in self.shares.items():
-            slider.value = (name == start) * (1 - way) + (name == end) * way
+            slider.value = round((name == start) * (1 - way) + (name == end) * way, 2)
         self._quiet = False
         self._moved()
 

@@ -75,10 +75,10 @@ class Notebook:
 
     def run_all(self) -> None:
         """Run all cells; a kernel that is still starting lets the first clicks pass."""
-        news = self.page.locator('button:text-is("No")')  # JupyterLab asks whether it may send news
         for _ in range(20):
-            if news.count():
-                news.first.click()
+            if self.page.locator(".jp-Dialog").count():  # JupyterLab asks whether it may send news
+                self.page.keyboard.press("Escape")
+                self.page.wait_for_timeout(500)
             self.page.click('.lm-MenuBar-itemLabel:text-is("Run")')
             self.page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
             self.page.wait_for_timeout(3000)
@@ -114,6 +114,11 @@ class Notebook:
         handle.focus()
         for _ in range(abs(notches)):
             handle.press("ArrowRight" if notches > 0 else "ArrowLeft")
+
+    def upload(self, file: Path) -> None:
+        with self.page.expect_file_chooser() as chooser:
+            self.page.locator(".widget-upload").first.click()
+        chooser.value.set_files(file)
 
     def errors(self) -> list[str]:
         found = self.page.locator('[data-mime-type="application/vnd.jupyter.error"], [data-mime-type*="stderr"]')
@@ -157,6 +162,40 @@ def test_control_desk(lab, page, request):
     desk.press("to training")
     page.wait_for_selector("text=nst.TrainConfig(")
     desk.shot("control_desk_after")
+    assert desk.errors() == []
+
+
+def test_playground(lab, page, request, tmp_path):
+    desk = Notebook(page, lab, "08_playground")
+    desk.wait_until_idle()
+    first = desk.picture()
+    desk.slide("strength", -8)
+    weaker = desk.wait_for_change(first, "strength")
+    page.wait_for_timeout(1500)
+    rested = desk.picture()
+    assert len(rested) > 1.5 * len(weaker), "not refined at full size when the slider rests"
+    desk.slide("on the way", 6)
+    mixed = desk.wait_for_change(rested, "walking to another style")
+    page.wait_for_timeout(1500)
+    settled = desk.picture()
+    page.locator('.widget-dropdown:has(.widget-label:text-is("to")) select').first.select_option("stained_glass")
+    desk.slide("strength", 6)
+    desk.slide("before | after", 10)
+    page.wait_for_timeout(2500)
+    wiped = desk.picture()
+    assert len({first, mixed, settled, wiped}) == 4
+    desk.shot("playground")
+    keep(request, page, "playground")
+    wrong = tmp_path / "notes.txt"
+    wrong.write_text("not a picture")
+    desk.upload(wrong)
+    page.wait_for_selector("text=not a picture that can be read")
+    assert desk.picture() == wiped
+    desk.upload(ROOT / "data" / "gallery.jpg")
+    uploaded = desk.wait_for_change(wiped, "upload")
+    page.locator('.widget-dropdown:has(.widget-label:text-is("keep colours")) select').first.select_option("luminance")
+    desk.wait_for_change(uploaded, "keeping the colours")
+    desk.shot("playground_after")
     assert desk.errors() == []
 
 

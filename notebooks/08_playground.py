@@ -1,0 +1,259 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+
+# %% [markdown]
+# # 08 · The playground
+#
+# **You will learn** how one network can hold nine styles, how they mix, how strength becomes a slider, and how to teach the
+# network a style of your own in a minute without it forgetting the others.
+#
+# Time: about 2 minutes on two CPU cores, and as long as you like at the desk
+#
+# Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
+
+# %%
+# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+import os
+import sys
+
+if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    # %pip install -q nstlib.zip
+    print("nstlib is installed")
+
+# %%
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import skimage.data
+import torch
+from torch import Tensor
+
+import nstlib as nst
+from nstlib.plots import show
+from nstlib.widgets import Playground
+
+gpu = torch.cuda.is_available()
+size, steps = (768, 1500) if gpu else (448, 120)
+
+# %% [markdown]
+# ## The desk first
+#
+# Run the cell below and move something. On the repository's web page there is nothing to move; this is what it looks like:
+#
+# ![the playground](../data/desks/playground.jpg)
+#
+# - **strength** goes from the photograph to the full style;
+# - **styles**: each has a share; pull up two or three and they mix;
+# - **from one to another** walks between two styles;
+# - **before | after** wipes the photograph over the painting;
+# - **keep colours** paints with the brush of the style and the palette of the photograph.
+#
+# While a slider moves the picture is painted small; when it has rested for a moment, at full size.
+
+# %%
+desk = Playground("studio", content="cat")
+desk
+
+# %% [markdown]
+# Nothing here is optimised any more: each move is one pass through a network. How long is it from the slider to the picture?
+
+# %%
+for pixels in (desk.quick, desk.size):
+    times = []
+    for _ in range(15):
+        start = time.perf_counter()
+        desk.paint(pixels)  # what a move of a slider calls
+        times.append(1000 * (time.perf_counter() - start))
+    print(f"{pixels} pixels: {statistics.median(times):.0f} ms")
+
+# %% [markdown]
+# ## Nine styles, one network
+#
+# In notebook 07 a network learned one painting, and the painting was spread over all its weights. Dumoulin, Shlens & Kudlur
+# (2017) found that it need not be. Convolutions learn what all styles share: to see edges, to hold a brush. What is left of a
+# style are two numbers a channel, the scale $\gamma$ and the shift $\beta$ after each instance norm (their equation 5):
+#
+# $$z=\gamma_s\,\frac{x-\mu(x)}{\sigma(x)}+\beta_s$$
+#
+# Every channel of every picture is first brought to mean 0 and deviation 1. Then $\gamma$ and $\beta$ say which of the network's
+# brushes come out, and how strongly. To mix styles, mix those numbers:
+
+
+# %%
+def conditional_instance_norm(x: Tensor, gamma: Tensor, beta: Tensor, mix: Tensor) -> Tensor:
+    """Channels x (B, C, H, W), normalised, then scaled and shifted by the shares mix (B, S) of S styles' γ, β (S, C)."""
+    mean, variance = x.mean((2, 3), keepdim=True), x.var((2, 3), keepdim=True, unbiased=False)
+    gamma, beta = (mix @ gamma)[..., None, None], (mix @ beta)[..., None, None]  # (B, C, 1, 1)
+    return gamma * (x - mean) / (variance + 1e-5).sqrt() + beta
+
+
+# %% [markdown]
+# That is all that makes `TransformerNet(TransformerConfig(styles=…))` different from the network of notebook 07. How much of it
+# belongs to a single style?
+
+# %%
+net = nst.load_transformer("studio")
+names = net.config.styles
+rows = {name: p for name, p in net.named_parameters() if ".norm." in name or name == "through"}
+everything, own = sum(p.numel() for p in net.parameters()), sum(p[0].numel() for p in rows.values())
+print(f"{everything:,} numbers in all; {own:,} for each of {len(names)} styles: {own / everything:.1%}")
+
+# %%
+photo = nst.load_image("astronaut", size)
+show([nst.paint(photo, net, styles=name) for name in names], names, columns=3, height=220)
+
+# %% [markdown]
+# ## Strength
+#
+# Sliders for the *training* loss come too late: who wants to train again for a little less style? Babaeizadeh & Ghiasi (2018)
+# draw the weight of the style loss at random at each training step and tell the network. Ours tells it through the same door:
+# besides the nine styles there is a row of $\gamma,\beta$ for *the photograph itself*, and strength moves on the straight line
+# between them. In training every picture has its own random style and strength, and its style loss counts by the square of it.
+
+# %%
+coffee, strengths = nst.load_image("coffee", size), (0.0, 0.25, 0.5, 0.75, 1.0)
+painted = [nst.paint(coffee, net, styles="starry_night", strength=s) for s in strengths]
+show(painted, [f"strength {s}" for s in strengths], height=150)
+
+# %% [markdown]
+# Does it keep its word? Measure the style loss (here to `swirl`, whose painting is at hand offline) on the way:
+
+# %%
+loss = nst.PerceptualLoss(nst.LossConfig(backbone="compact"))
+loss.set_content(coffee)
+loss.set_styles([nst.load_image("swirl", size)])
+with torch.no_grad():
+    for s in strengths:
+        losses = loss(nst.paint(coffee, net, styles="swirl", strength=s))
+        print(f"strength {s:4}:  style loss {losses['style']:.3f}, content loss {losses['content']:.3f}")
+
+# %% [markdown]
+# ## A map of styles
+#
+# Mixing $\gamma$ and $\beta$ is not the same as laying two paintings over each other, half transparent. There is one brush, and
+# *it* changes. A walk between two styles:
+
+# %%
+ways = [i / 6 for i in range(7)]
+walk = [nst.paint("cat", net, 256, styles={"ink": 1 - w, "stained_glass": w}) for w in ways]
+show(walk, [f"{100 - 100 * w:.0f} : {100 * w:.0f}" for w in ways], height=110)
+
+# %% [markdown]
+# And a square with four styles in its corners. Every picture in it is a style that nobody has painted:
+
+# %%
+corners = ("watercolour", "starry_night", "woodblock", "halftone")  # top left, top right, bottom left, bottom right
+grid = []
+for y in [i / 4 for i in range(5)]:
+    for x in [i / 4 for i in range(5)]:
+        shares = ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
+        grid.append(nst.paint("rocket", net, 240, styles=dict(zip(corners, shares, strict=True))))
+show(grid, columns=5, height=120)
+
+# %% [markdown]
+# ## Keep the colours
+#
+# The brush of the painting, the palette of the photograph: by luminance alone, by mean and covariance, or by histogram (Gatys et
+# al. 2017; notebook 04).
+
+# %%
+ways = ("none", "luminance", "mean", "histogram")
+show([nst.paint(coffee, net, styles="stained_glass", preserve_colour=way) for way in ways], ways, height=160)
+
+# %% [markdown]
+# ## A tenth style, and it is yours
+#
+# Since the convolutions serve all styles, a new one needs only its own row of $\gamma,\beta$. `extend` trains that and nothing
+# else: a minute instead of an hour, and the nine others stay as they are, to the last bit. As a style that nobody paints, take
+# tissue under a microscope:
+
+# %%
+work = Path(tempfile.mkdtemp())
+(work / "photos").mkdir()
+for name in ("astronaut", "cat", "coffee", "rocket"):
+    nst.save_image(nst.load_image(name, 320), work / "photos" / f"{name}.jpg")
+tissue = nst.save_image(nst.open_image(skimage.data.immunohistochemistry()), work / "tissue.png")
+
+config = nst.TrainConfig(
+    dataset=work / "photos",
+    style=str(tissue),
+    extend="studio",
+    save_model=work / "ten.safetensors",
+    steps=steps,
+    lr=1e-2,
+    image_size=128,
+    workers=0,
+)
+ten = nst.train(config)
+
+# %%
+show(
+    [
+        nst.open_image(tissue),
+        nst.paint("cat", ten, size, styles="tissue"),
+        nst.paint("coffee", ten, size, styles="tissue"),
+    ],
+    ["style", "", ""],
+    height=210,
+)
+
+# %%
+both = nst.paint("cat", net, size, styles="swirl"), nst.paint("cat", ten, size, styles="swirl")
+print("swirl is as it was, to the last bit:", torch.equal(*both))
+
+# %% [markdown]
+# With four photographs and two minutes it is a sketch; `nst train --extend studio --style my_painting.jpg --dataset photos/val2017`
+# in a terminal does it properly, and
+#
+# ```
+# nst paint holiday.jpg --model studio --style swirl:0.7,ink:0.3 --strength 0.6
+# ```
+#
+# paints with it.
+#
+# ## Exercises
+#
+# 1. `net.mix("swirl")` is the row of shares that goes into the network. What lies *beyond* strength 1?
+# 2. Paint the left half of a picture in ink and let it turn into stained glass towards the right.
+# 3. Make a film that walks from one style to the next and back.
+#
+# <details><summary>Solutions</summary>
+#
+# ```python
+# # 1: the straight line goes on; γ and β may leave the range they were trained in
+# with torch.no_grad():
+#     more = [net(photo, s * net.mix("swirl") + (1 - s) * net.mix("swirl", 0.0)) for s in (1.0, 1.3, 1.6)]
+# show(more, ["1", "1.3", "1.6"])
+#
+# # 2: two paintings, and a ramp between them; a mix in γ and β belongs to the whole picture
+# left, right = (nst.paint(photo, net, styles=name) for name in ("ink", "stained_glass"))
+# ramp = torch.linspace(0, 1, photo.shape[-1])
+# show(left * (1 - ramp) + right * ramp)
+#
+# # 3
+# ways = [i / 12 for i in [*range(13), *range(11, 0, -1)]]
+# film = [nst.paint("cat", net, 256, styles={"watercolour": 1 - w, "starry_night": w}) for w in ways]
+# nst.save_film(film, work / "walk.gif")
+# ```
+#
+# </details>
+#
+# ## References
+#
+# - Dumoulin, Shlens & Kudlur, *A Learned Representation for Artistic Style*, ICLR 2017, equation 5 and section 3.2 (mixing).
+# - Babaeizadeh & Ghiasi, *Adjustable Real-time Style Transfer*, 2018.
+# - Gatys et al., *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017 (colour).
