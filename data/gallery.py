@@ -12,6 +12,7 @@ from nstlib.files import write_aside
 from nstlib.plots import sheet
 
 PHOTOGRAPHS = ("astronaut", "cat", "coffee")
+CORNERS = ("stained_glass", "starry_night", "woodblock", "halftone")
 CONFIG = nst.GatysConfig(size=512, backbone="compact")
 
 
@@ -24,9 +25,19 @@ def square(image: Image.Image, side: int = 230) -> Image.Image:
 
 def networks() -> None:
     """One row a photograph; a column for each shipped network."""
-    names = list(nst.model_files())
+    names = [name for name in nst.model_files() if name != "studio"]
     tiles = [square(nst.to_pil(nst.paint(photo, name, 512))) for photo in PHOTOGRAPHS for name in names]
     store(sheet(tiles, names * len(PHOTOGRAPHS), columns=len(names), height=200), "networks.jpg")
+
+
+def studio() -> None:
+    """A map: the styles in its corners and all that lies between them."""
+    steps, tiles = [i / 4 for i in range(5)], []
+    for y in steps:
+        for x in steps:
+            shares = ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
+            tiles.append(nst.paint("cat", "studio", 320, styles=dict(zip(CORNERS, shares, strict=True))))
+    store(sheet([square(nst.to_pil(tile)) for tile in tiles], columns=5, height=180), "studio.jpg")
 
 
 def store(page: Image.Image, name: str) -> None:
@@ -49,4 +60,5 @@ def optimisation() -> None:
 
 if __name__ == "__main__":
     networks()
+    studio()
     optimisation()

@@ -23,7 +23,7 @@
 #
 # Time: about 1½ minutes on two CPU cores
 #
-# Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
+# Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
@@ -238,13 +238,14 @@ show(
 # has a card that says how it was made:
 
 # %%
-for name in nst.model_files():
+singles = [name for name in nst.model_files() if name != "studio"]  # which has nine styles: notebook 08
+for name in singles:
     card = nst.load_transformer(name).card
     print(f"{name:14} {card['steps']:,} steps of {card['pictures_per_step']} after {card['before']}")
 
 # %%
-pictures = [nst.paint(photo, name, 448) for photo in ("astronaut", "coffee") for name in nst.model_files()]
-show(pictures, [name for _ in range(2) for name in nst.model_files()], columns=3, height=190)
+pictures = [nst.paint(photo, name, 448) for photo in ("astronaut", "coffee") for name in singles]
+show(pictures, 2 * singles, columns=3, height=190)
 
 # %% [markdown]
 # ## In earnest, on a GPU

@@ -22,7 +22,7 @@
 #
 # Time: 10 seconds on two CPU cores
 #
-# Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb)
+# Previous: [08 · The playground](08_playground.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
@@ -259,4 +259,4 @@ show(Image.open(folder / "swap.jpg"), height=520)
 # - Y. He, X. Zhang, J. Sun: *Channel Pruning for Accelerating Very Deep Neural Networks*, ICCV 2017.
 # - G. Hinton, O. Vinyals, J. Dean: *Distilling the Knowledge in a Neural Network*, 2015.
 #
-# Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb)
+# Previous: [08 · The playground](08_playground.ipynb)

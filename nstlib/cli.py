@@ -179,9 +179,10 @@ def models_command() -> None:
     """List the shipped networks: size, style, training and quality."""
     for name, path in model_files().items():
         net = load_transformer(path)
+        styles = ", ".join(net.config.styles) or net.card["style"]
         card, parameters = net.card, sum(p.numel() for p in net.parameters())
         print(f"{name}  {path.stat().st_size / 1e6:.2f} MB, {parameters:,} parameters, width {net.config.width}")
-        print(f"    style     {card['style']}; critic {card['critic']}; {card['photographs']:,} photographs")
+        print(f"    style     {styles}; critic {card['critic']}; {card['photographs']:,} photographs")
         print(f"    training  {card['steps']:,} steps of {card['pictures_per_step']}, {card['minutes']} minutes")
         print(f"              on {card['machine']}" + _started(card))
         if "gatys_iterations" in card:

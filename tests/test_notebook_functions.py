@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import nstlib as nst
 from nstlib import distil, losses
+from nstlib.transformer import StyleNorm
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
@@ -112,3 +113,14 @@ def test_choose_channels():
     (choose_channels,) = taught("10", "choose_channels")
     x = torch.randn(12, 200, generator=torch.Generator().manual_seed(3)).double()
     assert choose_channels(x @ x.T, 5) == distil.choose_channels(x @ x.T, 5)
+
+
+def test_conditional_instance_norm():
+    (conditional_instance_norm,) = taught("08", "conditional_instance_norm")
+    norm, mix = StyleNorm(5, 3), torch.tensor([[0.5, 0.2, 0.3], [0.0, 1.0, 0.0]])
+    torch.manual_seed(0)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    norm.mix, x = mix, torch.randn(2, 5, 8, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(conditional_instance_norm(x, norm.weight, norm.bias, mix), norm(x))
