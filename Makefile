@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
-.PHONY: lab test unit hostile notebooks browser bench lint figures paintings gallery clean
+.PHONY: lab test unit hostile notebooks browser bench lint figures paintings gallery stamp html clean
 .DEFAULT_GOAL := lab
 
 $(VENV)/ready: pyproject.toml
@@ -46,6 +46,12 @@ paintings: $(VENV)/ready  ## paint the bundled style pictures anew
 
 gallery: $(VENV)/ready  ## paint the README's gallery anew
 	$(BIN)/python data/gallery.py
+
+stamp: $(VENV)/ready  ## make stamp REPO=owner/name: say where the repository is published
+	$(BIN)/python tests/stamp.py "$(REPO)"
+
+html: $(VENV)/ready  ## the series as a small static site, build/html
+	$(BIN)/python tests/build_html.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

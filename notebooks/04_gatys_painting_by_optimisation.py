@@ -25,11 +25,13 @@
 # Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [05 · The control desk](05_control_desk.ipynb)
 
 # %%
-# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
 if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    if not os.path.exists("nstlib.zip"):
+        sys.exit("Upload a zip of the repository as nstlib.zip beside this notebook, and run this cell again.")
     # %pip install -q nstlib.zip
     print("nstlib is installed")
 

@@ -25,11 +25,13 @@
 # Previous: [05 · The control desk](05_control_desk.ipynb) · Next: [07 · Training a fast network](07_training_a_fast_network.ipynb)
 
 # %%
-# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
 if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    if not os.path.exists("nstlib.zip"):
+        sys.exit("Upload a zip of the repository as nstlib.zip beside this notebook, and run this cell again.")
     # %pip install -q nstlib.zip
     print("nstlib is installed")
 

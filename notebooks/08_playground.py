@@ -25,11 +25,13 @@
 # Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
 
 # %%
-# At home this cell does nothing. On Colab or Kaggle, upload a zip of the repository beside the notebook first.
+# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
 if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    if not os.path.exists("nstlib.zip"):
+        sys.exit("Upload a zip of the repository as nstlib.zip beside this notebook, and run this cell again.")
     # %pip install -q nstlib.zip
     print("nstlib is installed")
 
@@ -115,7 +117,7 @@ print(f"{everything:,} numbers in all; {own:,} for each of {len(names)} styles: 
 
 # %%
 photo = nst.load_image("astronaut", size)
-show([nst.paint(photo, net, styles=name) for name in names], names, columns=3, height=220)
+show([nst.paint(photo, net, styles=name) for name in names], names, columns=3, height=200)
 
 # %% [markdown]
 # ## Strength
@@ -163,7 +165,7 @@ for y in [i / 4 for i in range(5)]:
     for x in [i / 4 for i in range(5)]:
         shares = ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
         grid.append(nst.paint("rocket", net, 240, styles=dict(zip(corners, shares, strict=True))))
-show(grid, columns=5, height=120)
+show(grid, columns=5, height=112)
 
 # %% [markdown]
 # ## Keep the colours
