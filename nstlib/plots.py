@@ -64,15 +64,15 @@ def feature_maps(features: Tensor, count: int = 8) -> list[Image.Image]:
 
 
 def curves(
-    histories: Mapping[str, Sequence[float]],
+    histories: Mapping[str, Sequence[float] | tuple[Sequence[float], Sequence[float]]],
     ylabel: str = "loss",
     xlabel: str = "step",
-    steps: Sequence[int] | None = None,
 ) -> Figure:
-    """Losses against steps, on a logarithmic scale; `steps` says where each value stands, if not at 0, 1, 2 …"""
+    """Losses against steps 0, 1, 2 …, or a pair of steps and losses, on a logarithmic scale."""
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
     for label, values in histories.items():
-        axes.plot(steps or range(len(values)), values, label=label, linewidth=1.8)
+        x, y = values if isinstance(values, tuple) else (range(len(values)), values)
+        axes.plot(x, y, label=label, linewidth=1.8)
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -161,8 +161,8 @@ class LivePlot:
 
     def __call__(self, state) -> None:
         lines = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
-        histories = {name: [line[name] for line in lines] for name in ("content", "style", "total")}
-        self._show("curves", curves(histories, steps=[line["step"] for line in lines]))
+        steps = [line["step"] for line in lines]
+        self._show("curves", curves({n: (steps, [line[n] for line in lines]) for n in ("content", "style", "total")}))
         if state.sheet:
             self._show("sheet", Display(Path(state.sheet).read_bytes(), format="jpeg"))
 

@@ -55,7 +55,7 @@ def test_architecture_leaves_no_hooks():
 
 
 def test_curves_stand_where_their_steps_say():
-    figure = plots.curves({"style": [3.0, 1.0]}, steps=[50, 100])
+    figure = plots.curves({"style": ([50, 100], [3.0, 1.0])})
     assert figure.axes[0].lines[0].get_xdata().tolist() == [50, 100]
 
 

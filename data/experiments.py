@@ -1,0 +1,124 @@
+"""The larger experiments of notebook 09, run once; their sheets are stored in data/experiments.
+
+python data/experiments.py [--photos DIR] [--teacher FILE]
+
+Every cell is kept in build/experiments: a run that was stopped goes on. Without photographs to train on, or
+without VGG-19's first three blocks (`.safetensors`, Oxford preprocessing), their sheets are left as they are.
+"""
+
+import argparse
+import io
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+import nstlib as nst
+from nstlib.experiments import Cell, run_grid
+from nstlib.files import write_aside
+from nstlib.plots import curves, sheet
+
+HERE = Path(__file__).parent / "experiments"
+CACHE = Path(__file__).parents[1] / "build" / "experiments"
+BASE = nst.GatysConfig(backbone="compact", size=320, device="cpu")
+LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")  # that all critics have
+
+
+def gatys(config: nst.GatysConfig) -> tuple:
+    """The cat in the style of stained glass, its losses and how long it took."""
+    losses, start = [], time.perf_counter()
+    painted = nst.stylize("cat", "stained_glass", config, lambda state: losses.append(state.losses))
+    return painted, {"losses": losses[-1], "seconds": round(time.perf_counter() - start, 1)}
+
+
+def weights() -> None:
+    """Content weight along, style weight down."""
+    contents, styles = (0.1, 1.0, 10.0, 100.0), (1.0, 10.0, 100.0, 1000.0)
+    configs = {
+        f"content {c:g}, style {s:g}": replace(BASE, content_weight=c, style_weight=s) for s in styles for c in contents
+    }
+    cells = run_grid(gatys, configs, CACHE / "gatys")
+    store(picture(cells, columns=len(contents), height=150), "weights.jpg")
+
+
+def critics(teacher: Path) -> None:
+    """The compact critic and VGG-19's first blocks, average and max pooling."""
+    vgg = replace(BASE, backbone="vgg19", weights=teacher, preprocessing="oxford", content_layers=("relu3_2",))
+    configs = {
+        f"{name}, {pooling}": replace(base, style_layers=LAYERS, pooling=pooling)
+        for name, base in (("compact", BASE), ("VGG-19, three blocks", vgg))
+        for pooling in ("avg", "max")
+    }
+    store(picture(run_grid(gatys, configs, CACHE / "gatys"), columns=2, height=220), "critics.jpg")
+
+
+def fast(photos: Path) -> None:
+    """Batch size down, epochs along."""
+    configs = {
+        f"batch {size}, {epochs} epochs": {"batch_size": size, "epochs": epochs}
+        for size in (1, 4, 16)
+        for epochs in (1, 2, 4)
+    }
+
+    def train(settings: dict) -> tuple:
+        with tempfile.TemporaryDirectory() as folder:
+            config = nst.TrainConfig(
+                dataset=photos,
+                style="stained_glass",
+                save_model=Path(folder) / "net.safetensors",
+                max_photos=600,
+                image_size=128,
+                workers=0,
+                log_every=max(1, 40 // settings["batch_size"]),
+                device="cpu",
+                **settings,
+            )
+            states, start = [], time.perf_counter()
+            net = nst.train(config, callback=states.append)
+        seen = [state.step * settings["batch_size"] for state in states]
+        numbers = {"photographs": seen, "total": [state.losses["total"] for state in states]}
+        return nst.paint("coffee", net, 320), numbers | {"seconds": round(time.perf_counter() - start, 1)}
+
+    cells = run_grid(train, configs, CACHE / "fast")
+    store(picture(cells, columns=3, height=190), "fast.jpg")
+    longest = {title: cells[title].numbers for title in cells if title.endswith("4 epochs")}
+    figure = curves(
+        {t.split(",")[0]: (n["photographs"], smooth(n["total"])) for t, n in longest.items()}, xlabel="photographs"
+    )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    store(Image.open(buffer).convert("RGB"), "fast_curves.jpg")
+
+
+def smooth(values: list[float], over: int = 5) -> list[float]:
+    """Each the mean of itself and the four before it."""
+    return [
+        sum(values[max(0, i - over + 1) : i + 1]) / len(values[max(0, i - over + 1) : i + 1])
+        for i in range(len(values))
+    ]
+
+
+def picture(cells: dict[str, Cell], columns: int, height: int) -> Image.Image:
+    titles = [f"{title} ({cell.numbers['seconds']:.0f} s)" for title, cell in cells.items()]
+    return sheet([cell.image for cell in cells.values()], titles, columns, height)
+
+
+def store(page: Image.Image, name: str) -> None:
+    HERE.mkdir(exist_ok=True)
+    with write_aside(HERE / name) as aside:
+        page.save(aside, quality=84)
+    print(f"{name}: {(HERE / name).stat().st_size // 1000} KB")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="a folder of photographs to train on")
+    parser.add_argument("--teacher", type=Path, help="VGG-19's first three blocks")
+    chosen = parser.parse_args()
+    weights()
+    if chosen.teacher:
+        critics(chosen.teacher)
+    if chosen.photos:
+        fast(chosen.photos)

@@ -1,0 +1,60 @@
+"""Grids of experiments: each cell is run once, kept on disk, and found there the next time."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .errors import ImageError
+from .images import open_image, save_image, settings_of
+
+
+class Cell(NamedTuple):
+    """What one experiment gave."""
+
+    image: Image.Image
+    numbers: dict[str, Any]  # whatever the experiment measured: losses, curves, seconds
+
+
+def run_grid(
+    run: Callable[[Any], tuple[Tensor, dict[str, Any]]], configs: Mapping[str, Any], folder: str | Path
+) -> dict[str, Cell]:
+    """Run an experiment for every config, or take what an earlier run left in the folder.
+
+    Stopped half-way, the same call goes on with the first cell that is missing. A cell is known by its config
+    alone, so a folder belongs to one `run`; titles may change.
+
+    Args:
+        run: gives the picture `(1, 3, H, W)` in [0, 1] and numbers that JSON can hold, for a config.
+        configs: a dataclass, or a dictionary of arguments, for each title.
+        folder: where the cells are kept, each a PNG with config and numbers inside.
+
+    Returns:
+        A `Cell` for each title, in their order.
+
+    Raises:
+        ImageError: the folder cannot be written.
+    """
+    folder, cells = Path(folder), {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"{folder}: cannot be made ({error}). Choose another folder.") from error
+    for title, config in tqdm(configs.items(), desc="experiments", delay=1):
+        settings = asdict(config) if is_dataclass(config) else dict(config)
+        text = json.dumps(settings, default=str, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        path = folder / f"{re.sub('[^0-9a-z]+', '_', title.lower())[:40]}-{digest}.png"
+        path = next(iter(sorted(folder.glob(f"*-{digest}.png"))), path)
+        if not path.exists():
+            image, numbers = run(config)
+            save_image(image, path, {"config": json.loads(text), "numbers": numbers})
+        cells[title] = Cell(open_image(path), settings_of(path).get("numbers", {}))
+    return cells
