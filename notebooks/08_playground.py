@@ -22,7 +22,7 @@
 #
 # Time: about 2 minutes on two CPU cores, and as long as you like at the desk
 #
-# Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
+# Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [09 · Experiments](09_experiments.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.

@@ -22,7 +22,7 @@
 #
 # Time: 10 seconds on two CPU cores
 #
-# Previous: [08 · The playground](08_playground.ipynb)
+# Previous: [09 · Experiments](09_experiments.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -261,4 +261,4 @@ show(Image.open(folder / "swap.jpg"), height=520)
 # - Y. He, X. Zhang, J. Sun: *Channel Pruning for Accelerating Very Deep Neural Networks*, ICCV 2017.
 # - G. Hinton, O. Vinyals, J. Dean: *Distilling the Knowledge in a Neural Network*, 2015.
 #
-# Previous: [08 · The playground](08_playground.ipynb)
+# Previous: [09 · Experiments](09_experiments.ipynb)
