@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .PHONY: lab test unit hostile notebooks browser bench lint figures paintings gallery stamp html clean
 .DEFAULT_GOAL := lab
@@ -26,8 +25,9 @@ unit: $(VENV)/ready  ## unit tests, under two minutes
 hostile: $(VENV)/ready  ## damaged files, killed runs, full disks, absurd numbers; prints what was survived
 	$(BIN)/python -m pytest tests/hostile -rs
 
-notebooks: $(VENV)/ready  ## execute every notebook, top to bottom, leaving the committed ones as they are
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 -W default $(NOTEBOOKS)
+notebooks: $(VENV)/ready  ## execute every notebook and the solutions of its exercises, in copies
+	$(BIN)/python tests/with_solutions.py
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 -W default build/executed/notebooks
 
 browser: $(VENV)/ready  ## open the desks in JupyterLab and move their sliders; skips without chromium
 	$(BIN)/python -m pytest tests/browser -rs

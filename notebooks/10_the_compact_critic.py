@@ -54,7 +54,7 @@ from nstlib.plots import show
 # that were not learned from. Everything else runs here and now.
 
 # %%
-folder = Path("../data/critic") if Path("../data/critic").exists() else Path("data/critic")
+folder = next(path for path in (Path("../data/critic"), Path(nst.__file__).parent / "critic") if path.exists())
 measured = json.loads((folder / "results.json").read_text())
 print("measured on", measured["machine"])
 

@@ -46,6 +46,7 @@ def test_contents(wheel):
     paintings = {path.name for path in (ROOT / "data" / "paintings").glob("*.jpg")}
     assert paintings
     assert {f"nstlib/paintings/{name}" for name in paintings} <= names
+    assert {"nstlib/critic/results.json", "nstlib/critic/swap.jpg"} <= names, "notebook 10 reads them"
     assert {f"nstlib/{path.name}" for path in (ROOT / "nstlib").glob("*.py")} <= names
     assert {f"nstlib/weights/{path.name}" for path in (ROOT / "nstlib" / "weights").iterdir()} <= names
     assert "nstlib/weights/compact.safetensors" in names
