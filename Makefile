@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: lab test unit hostile notebooks browser bench lint figures paintings gallery stamp html clean
+.PHONY: lab test unit hostile notebooks browser bench lint figures paintings gallery stamp colab html clean
 .DEFAULT_GOAL := lab
 
 $(VENV)/ready: pyproject.toml
@@ -49,6 +49,9 @@ gallery: $(VENV)/ready  ## paint the README's gallery anew
 
 stamp: $(VENV)/ready  ## make stamp REPO=owner/name: say where the repository is published
 	$(BIN)/python tests/stamp.py "$(REPO)"
+
+colab: $(VENV)/ready  ## every notebook as on Colab: its versions, nstlib installed by the first cell
+	$(BIN)/python tests/colab.py
 
 html: $(VENV)/ready  ## the series as a small static site, build/html
 	$(BIN)/python tests/build_html.py
