@@ -42,7 +42,7 @@ def open_image(source: Source) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        with _reading("this PIL image"):  # opened, but perhaps not read yet
+        with reading("this PIL image"):  # opened, but perhaps not read yet
             return _normalise(source)
     if isinstance(source, bytes):
         name, file = f"{len(source)} bytes", io.BytesIO(source)
@@ -52,12 +52,12 @@ def open_image(source: Source) -> Image.Image:
             raise ImageError(f"{name}: no such picture. Check the path; `nst samples` lists pictures by name.")
         if not file.is_file():
             raise ImageError(f"{name}: is not a file. Give one picture.")
-    with _reading(name), Image.open(file) as image:
+    with reading(name), Image.open(file) as image:
         return _normalise(image)
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def reading(name: str) -> Iterator[None]:
     """Whatever Pillow raises on a picture that cannot be read, as an `ImageError` that names it."""
     try:
         with warnings.catch_warnings():

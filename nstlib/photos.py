@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 
 from .errors import ImageError, reason
-from .images import PICTURES, open_image, to_tensor
+from .images import PICTURES, open_image, reading, to_tensor
 from .samples import stay_https
 
 SMALLEST = 64  # photographs with a shorter side are no use
@@ -93,12 +93,9 @@ class PhotoFolder(Dataset):
 
     def _crop(self, path: Path, rng: random.Random) -> Tensor:
         """A random resized crop, mirrored every other time: 0.6 to 1 of the short side, squeezed to `side`."""
-        try:
-            with Image.open(path) as image:
-                image.draft("RGB", (2 * self.side, 2 * self.side))  # a large JPEG is decoded at 1/2, 1/4, 1/8
-                picture = open_image(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ImageError(f"{path}: cannot be read ({error}).") from error
+        with reading(str(path)), Image.open(path) as image:
+            image.draft("RGB", (2 * self.side, 2 * self.side))  # a large JPEG is decoded at 1/2, 1/4, 1/8
+            picture = open_image(image)
         edge = max(1, round(min(picture.size) * rng.uniform(0.6, 1)))
         left, top = (rng.randint(0, length - edge) for length in picture.size)
         box = (left, top, left + edge, top + edge)
