@@ -235,7 +235,7 @@ class FeatureExtractor(nn.Module):
         said = preprocessing or metadata.get("preprocessing", "torchvision").split(":")[0]
         if said not in PREPROCESSING:
             raise WeightsError(
-                f"{path}: asks for preprocessing {said!r}. Say preprocessing={' or '.join(PREPROCESSING)}."
+                f"{path}: asks for preprocessing {said[:40]!r}. Say preprocessing={' or '.join(PREPROCESSING)}."
             )
         return state, PREPROCESSING[said]
 
@@ -292,14 +292,14 @@ def _convolution(state: dict[str, Tensor], prefix: str, inputs: int, size: int) 
     if weight.shape[1:] != (inputs, size, size) or (bias is not None and bias.shape != weight.shape[:1]):
         shape = tuple(weight.shape)
         raise WeightsError(f"{prefix}: {shape} does not fit {inputs} channels; use VGG weights in torchvision's naming")
-    if not all(torch.isfinite(tensor).all() for tensor in (weight, bias) if tensor is not None):
-        raise WeightsError(f"the weights of {prefix} are not finite; get the file again")
     out = weight.shape[0]
     conv = nn.utils.skip_init(nn.Conv2d, inputs, out, size, padding=size // 2, bias=bias is not None)
     with torch.no_grad():
         conv.weight.copy_(weight)
         if bias is not None:
             conv.bias.copy_(bias)
+    if not all(torch.isfinite(parameter).all() for parameter in conv.parameters()):
+        raise WeightsError(f"the weights of {prefix} are not finite; get the file again")
     return conv
 
 
