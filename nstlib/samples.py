@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from PIL import Image
 from skimage import data as photographs
@@ -209,8 +210,9 @@ def cache_folder() -> Path:
 
 
 def stay_https(answer, **options) -> None:
-    """For `requests`, a hook: a host that sends us on to a plain http address is not followed."""
-    if answer.headers.get("Location", "").strip().lower().startswith("http:"):
+    """For `requests`, a hook: a host that sends us on to plain http, or to a file, is not followed."""
+    if urlsplit(answer.headers.get("Location", "")).scheme not in ("", "https"):
+        answer.close()
         raise OSError(f"{answer.url} sends us on to an address without https")
 
 
