@@ -26,9 +26,17 @@ from nstlib.samples import Masterpiece
 # what requests and pooch raise on a bad answer keeps its socket until the garbage is collected
 pytestmark = pytest.mark.filterwarnings(r"ignore:(?s).*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
 
+
 ROOT = Path(__file__).parents[2]
 PIXELS = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 PICTURES = {f"val2017/{i}.jpg": random.Random(i).randbytes(300_000) for i in range(4)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected():
+    """That garbage is collected here, where it is expected."""
+    yield
+    gc.collect()
 
 
 def painting() -> bytes:
@@ -98,7 +106,6 @@ def server(tmp_path, monkeypatch):
         yield server
         server.shutdown()
         thread.join()
-    gc.collect()  # here, where it is expected
 
 
 def left(folder: Path) -> list[str]:
