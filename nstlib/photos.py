@@ -154,7 +154,7 @@ def collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
 # ── COCO ────────────────────────────────────────────────────────────────────────────────────────────
 
 COCO = "https://s3.amazonaws.com/images.cocodataset.org/zips/"  # the official bucket, by its https name
-COCO_SPLITS = {  # SHA-256; 5,000, 82,783 (what Johnson et al. used) and 118,287 photographs
+COCO_SPLITS = {  # SHA-256, as in TensorFlow Datasets; 5,000, 82,783 (what Johnson et al. used), 118,287 photographs
     "val2017": "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
     "train2014": "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
     "train2017": "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
