@@ -15,3 +15,9 @@ class WeightsError(NstError):
 
 class CheckpointError(NstError):
     """A checkpoint or trained network that cannot be read or written."""
+
+
+def reason(error: BaseException) -> str:
+    """The first sentence of what another library says, to stand in a sentence of ours."""
+    said = str(error).strip() or type(error).__name__
+    return said.splitlines()[0].split(". ")[0].rstrip(".")[:200]

@@ -1,6 +1,10 @@
 """The critic: a frozen convolutional network whose activations the losses compare, layer by name."""
 
+import math
+import os
 import pickle
+import warnings
+import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +14,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from .errors import WeightsError
+from .errors import WeightsError, reason
 
 BUNDLED = Path(__file__).parent / "weights"
 LAYOUTS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each block
@@ -22,6 +26,12 @@ class Preprocessing:
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+    def __post_init__(self):
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, self.mean + self.std)):
+            raise ValueError("mean and std must be three finite numbers each")
+        if min(self.std) < 1e-6:
+            raise ValueError("std must be above 0")
 
 
 PREPROCESSING = {
@@ -58,6 +68,10 @@ def default_backbone() -> str:
     return "vgg19" if cached.exists() else "compact"
 
 
+DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}  # int64 counts batches
+LARGEST_HEADER = 1_000_000  # bytes of names, settings and card; ours have a few thousand
+
+
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read `.safetensors` or `.pth`/`.pt` without running any code from it.
 
@@ -68,23 +82,59 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         WeightsError: the file is missing, broken, no weights file, or holds code.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, takes a name of any length
         raise WeightsError(f"{path}: no such weights file. Check the path, or use the bundled 'compact'.")
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (load_plain(path), {})
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path}: holds more than tensors, or is no weights file; refused, for loading it could run code. "
             "Ask its author for a plain state dict or .safetensors."
         ) from error
     except Exception as error:  # on damaged files torch's unpickler raises almost anything
-        raise WeightsError(f"{path}: cannot be read ({error}). Get the file again.") from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{path}: is not a state dict (names → tensors). Save `model.state_dict()`.")
-    return state, {}
+        raise WeightsError(f"{path}: cannot be read ({reason(error)}). Get the file again.") from error
+    return _state_dict(path, state), metadata
+
+
+def load_plain(path: str | Path) -> object:
+    """What a `.pth` holds; no code is run, and nothing unpacked that is larger than the file (torch packs nothing)."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as parts:
+            if sum(part.file_size for part in parts.infolist()) > os.path.getsize(path):
+                raise ValueError("it is packed, and torch packs no weights")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about kinds of tensors that are refused later
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with open(path, "rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > LARGEST_HEADER:
+        raise ValueError(f"its header is said to have {header:,} bytes")
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+
+
+def _state_dict(source: str | Path, state: object) -> dict[str, Tensor]:
+    """The state itself, if it holds names and plain tensors."""
+    if not isinstance(state, dict) or not all(_is_name(key) and _is_plain(value) for key, value in state.items()):
+        raise WeightsError(
+            f"{source}: is not a state dict (names → tensors of real numbers). Save `model.state_dict()`."
+        )
+    return state
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and len(key) <= 200 and key.isprintable()
+
+
+def _is_plain(tensor: object) -> bool:
+    """Dense, real, on the CPU, not empty, and all of it in the file: strides of 0 can make 100 GB of one number."""
+    if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.dtype not in DTYPES:
+        return False
+    size = tensor.numel() * tensor.element_size()
+    return tensor.device.type == "cpu" and 0 < size <= tensor.untyped_storage().nbytes()
 
 
 class FeatureExtractor(nn.Module):
@@ -127,7 +177,12 @@ class FeatureExtractor(nn.Module):
         layout = "vgg16" if self.backbone == "vgg16" else "vgg19"
         state, scaling = self._load(layout, weights, preprocessing)
         self.pool = F.avg_pool2d if pooling == "avg" else F.max_pool2d
-        self._build(state, layout, layers, scaling)
+        try:
+            self._build(state, layout, layers, scaling)
+        except WeightsError as error:
+            if weights in (None, "default"):
+                raise
+            raise WeightsError(f"{weights}: {error}") from error
 
     @classmethod
     def from_state(
@@ -172,12 +227,15 @@ class FeatureExtractor(nn.Module):
         path = BUNDLED / "compact.safetensors" if weights == "default" else weights
         state, metadata = read_weights(path)
         if preprocessing is None and "mean" in metadata and "std" in metadata:
-            mean, std = ([float(v) for v in metadata[key].split(",")] for key in ("mean", "std"))
-            return state, Preprocessing(tuple(mean), tuple(std))
+            try:
+                mean, std = (tuple(float(v) for v in metadata[key].split(",")) for key in ("mean", "std"))
+                return state, Preprocessing(mean, std)
+            except ValueError as error:
+                raise WeightsError(f"{path}: its mean and std cannot be used ({error}). Get the file again.") from error
         said = preprocessing or metadata.get("preprocessing", "torchvision").split(":")[0]
         if said not in PREPROCESSING:
             raise WeightsError(
-                f"{path}: asks for preprocessing {said!r}. Say preprocessing={' or '.join(PREPROCESSING)}."
+                f"{path}: asks for preprocessing {said[:40]!r}. Say preprocessing={' or '.join(PREPROCESSING)}."
             )
         return state, PREPROCESSING[said]
 
@@ -234,14 +292,14 @@ def _convolution(state: dict[str, Tensor], prefix: str, inputs: int, size: int) 
     if weight.shape[1:] != (inputs, size, size) or (bias is not None and bias.shape != weight.shape[:1]):
         shape = tuple(weight.shape)
         raise WeightsError(f"{prefix}: {shape} does not fit {inputs} channels; use VGG weights in torchvision's naming")
-    if not all(torch.isfinite(tensor).all() for tensor in (weight, bias) if tensor is not None):
-        raise WeightsError(f"the weights of {prefix} are not finite; get the file again")
     out = weight.shape[0]
     conv = nn.utils.skip_init(nn.Conv2d, inputs, out, size, padding=size // 2, bias=bias is not None)
     with torch.no_grad():
         conv.weight.copy_(weight)
         if bias is not None:
             conv.bias.copy_(bias)
+    if not all(torch.isfinite(parameter).all() for parameter in conv.parameters()):
+        raise WeightsError(f"the weights of {prefix} are not finite; get the file again")
     return conv
 
 
@@ -263,11 +321,11 @@ def _download(backbone: str) -> tuple[dict[str, Tensor], Preprocessing]:
     """torchvision's own weights, through torchvision's own cache."""
     weights = vgg_weights(backbone)
     try:
-        state = weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # no network, or half a file
+        state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except Exception as error:  # no network, half a file, or one that torch's unpickler stumbles over
         raise WeightsError(
             f"{weights.url}: the weights of {backbone} cannot be downloaded, or their copy in {torch.hub.get_dir()} "
-            f"is broken ({error}). Use backbone='compact', which needs no download, or weights=FILE."
+            f"is broken ({reason(error)}). Use backbone='compact', which needs no download, or weights=FILE."
         ) from error
     transform = weights.transforms()
-    return state, Preprocessing(tuple(transform.mean), tuple(transform.std))
+    return _state_dict(weights.url, state), Preprocessing(tuple(transform.mean), tuple(transform.std))

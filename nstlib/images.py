@@ -15,11 +15,12 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from .errors import ImageError
+from .errors import ImageError, reason
 from .files import write_aside
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # opened from folders
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that we write
+PROGRAMS = {"EPS", "WMF", "EMF"}  # not opened: to show one is to run it, in Ghostscript or in Windows
 IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries our settings in JPEG and WebP
 Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
@@ -41,7 +42,7 @@ def open_image(source: Source) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        with _reading("this PIL image"):  # opened, but perhaps not read yet
+        with reading("this PIL image"):  # opened, but perhaps not read yet
             return _normalise(source)
     if isinstance(source, bytes):
         name, file = f"{len(source)} bytes", io.BytesIO(source)
@@ -51,12 +52,12 @@ def open_image(source: Source) -> Image.Image:
             raise ImageError(f"{name}: no such picture. Check the path; `nst samples` lists pictures by name.")
         if not file.is_file():
             raise ImageError(f"{name}: is not a file. Give one picture.")
-    with _reading(name), Image.open(file) as image:
+    with reading(name), Image.open(file) as image:
         return _normalise(image)
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def reading(name: str) -> Iterator[None]:
     """Whatever Pillow raises on a picture that cannot be read, as an `ImageError` that names it."""
     try:
         with warnings.catch_warnings():
@@ -70,14 +71,18 @@ def _reading(name: str) -> Iterator[None]:
     except PermissionError as error:
         raise ImageError(f"{name}: may not be read. Change its permissions.") from error
     except Exception as error:  # on damaged files Pillow's decoders raise almost anything
-        raise ImageError(f"{name}: damaged or cut short ({error}). Get the picture again.") from error
+        raise ImageError(f"{name}: damaged or cut short ({reason(error)}). Get the picture again.") from error
 
 
 def _normalise(image: Image.Image) -> Image.Image:
     """Upright, sRGB, RGB or RGBA."""
+    if image.format in PROGRAMS:
+        raise Image.UnidentifiedImageError
     image.load()
     profile = image.info.get("icc_profile")
     image = _upright(image)
+    if image.mode == "La":  # the one mode that Pillow converts to no other but this
+        image = image.convert("LA")
     if image.mode.startswith("I") or image.mode == "F":
         return _from_array(_to_unit(np.asarray(image)))
     if image.mode in ("P", "PA") or "transparency" in image.info:
@@ -146,7 +151,7 @@ def to_tensor(image: Image.Image) -> Tensor:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     pixels = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
-    return pixels.permute(2, 0, 1).unsqueeze(0).float().div(255).contiguous()
+    return pixels.permute(2, 0, 1).unsqueeze(0).contiguous().float().div_(255)  # one copy in float, for it may be large
 
 
 def to_pil(image: Tensor) -> Image.Image:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout  # comes with torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 
-from .errors import ImageError
-from .images import PICTURES, open_image, to_tensor
+from .errors import ImageError, reason
+from .images import PICTURES, open_image, reading, to_tensor
+from .samples import stay_https
 
 SMALLEST = 64  # photographs with a shorter side are no use
 
@@ -91,12 +93,9 @@ class PhotoFolder(Dataset):
 
     def _crop(self, path: Path, rng: random.Random) -> Tensor:
         """A random resized crop, mirrored every other time: 0.6 to 1 of the short side, squeezed to `side`."""
-        try:
-            with Image.open(path) as image:
-                image.draft("RGB", (2 * self.side, 2 * self.side))  # a large JPEG is decoded at 1/2, 1/4, 1/8
-                picture = open_image(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ImageError(f"{path}: cannot be read ({error}).") from error
+        with reading(str(path)), Image.open(path) as image:
+            image.draft("RGB", (2 * self.side, 2 * self.side))  # a large JPEG is decoded at 1/2, 1/4, 1/8
+            picture = open_image(image)
         edge = max(1, round(min(picture.size) * rng.uniform(0.6, 1)))
         left, top = (rng.randint(0, length - edge) for length in picture.size)
         box = (left, top, left + edge, top + edge)
@@ -155,10 +154,10 @@ def collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
 # ── COCO ────────────────────────────────────────────────────────────────────────────────────────────
 
 COCO = "https://s3.amazonaws.com/images.cocodataset.org/zips/"  # the official bucket, by its https name
-COCO_SPLITS = {  # MD5 as published
-    "val2017": "442b8da7639aecaf257c1dceb8ba8c80",  # 5,000 photographs, 0.8 GB
-    "train2014": "0da8c0bd3d6becc4dcb32757491aca88",  # 82,783 photographs, 13 GB, what Johnson et al. used
-    "train2017": "cced6f7f71b7629ddf16f17bbcfab6b2",  # 118,287 photographs, 18 GB
+COCO_SPLITS = {  # SHA-256, as in TensorFlow Datasets; 5,000, 82,783 (what Johnson et al. used), 118,287 photographs
+    "val2017": "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+    "train2014": "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
+    "train2017": "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
 }
 
 
@@ -174,7 +173,8 @@ def fetch_coco(split: str, folder: str | Path = "photos") -> Path:
 
     Raises:
         ValueError: an unknown split.
-        ImageError: it cannot be downloaded, or what came is not what was published; run again to go on.
+        ImageError: it cannot be downloaded, or what came is not what was published: run again to go on; or another
+            process is at it.
     """
     if split not in COCO_SPLITS:
         raise ValueError(f"split={split!r}: choose {', '.join(COCO_SPLITS)}")
@@ -183,35 +183,40 @@ def fetch_coco(split: str, folder: str | Path = "photos") -> Path:
         return folder / split
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{split}.lock", timeout=0):
+            if not (folder / split).is_dir():  # another process may have been quicker
+                archive = _download(f"{COCO}{split}.zip", folder / f"{split}.zip", COCO_SPLITS[split])
+                _unpack(archive, folder, split)
+                archive.unlink()
+    except Timeout as error:
+        raise ImageError(f"{folder}: another process is getting {split} into it. Wait for its end.") from error
     except OSError as error:
-        raise ImageError(f"{folder}: the folder cannot be made ({error}). Choose another.") from error
-    archive = folder / f"{split}.zip"
-    _download(f"{COCO}{split}.zip", archive, COCO_SPLITS[split])
-    _unpack(archive, folder, split)
-    archive.unlink()
+        raise ImageError(f"{folder}: cannot be written into ({reason(error)}). Choose another folder.") from error
     return folder / split
 
 
-def _download(address: str, path: Path, md5: str) -> None:
+def _download(address: str, path: Path, sha256: str) -> Path:
     """Fetch to `path`.part, from where it ends if it is there; renamed once its checksum is right."""
     import requests  # comes with pooch; only here
 
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.exists() else 0
-    if not path.exists():
-        try:
-            with requests.get(address, headers={"Range": f"bytes={have}-"}, stream=True, timeout=30) as answer:
-                if answer.status_code != 416:  # 416: there is no more, the part is whole
-                    answer.raise_for_status()
-                    _append(answer, part, have if answer.status_code == 206 else 0)
-        except (requests.RequestException, OSError) as error:
-            raise ImageError(
-                f"{address}: the download broke off ({error}). Run the same command again: it goes on from there."
-            ) from error
-        if _md5(part) != md5:
-            part.unlink()
-            raise ImageError(f"{address}: what came has a wrong checksum and was removed. Run the same command again.")
-        part.replace(path)
+    if path.exists() and _sha256(path) == sha256:
+        return path
+    headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"}
+    try:
+        with requests.get(address, headers=headers, stream=True, timeout=30, hooks={"response": stay_https}) as answer:
+            if answer.status_code != 416:  # 416: there is no more, the part is whole
+                answer.raise_for_status()
+                _append(answer, part, have if answer.status_code == 206 else 0)
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise ImageError(
+            f"{address}: the download broke off ({reason(error)}). Run the same command again: it goes on from there."
+        ) from error
+    if not part.exists() or _sha256(part) != sha256:
+        part.unlink(missing_ok=True)
+        raise ImageError(f"{address}: what came has a wrong checksum and was removed. Run the same command again.")
+    return part.replace(path)
 
 
 def _append(answer, part: Path, have: int) -> None:
@@ -220,15 +225,15 @@ def _append(answer, part: Path, have: int) -> None:
         open(part, "ab" if have else "wb") as file,
         tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem) as bar,
     ):
-        for chunk in answer.iter_content(1 << 20):
+        for chunk in answer.iter_content(1 << 16):  # what a broken connection costs at most
             file.write(chunk)
             bar.update(len(chunk))
     if total and part.stat().st_size < total:
         raise OSError(f"{part.stat().st_size:,} of {total:,} bytes came")
 
 
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
@@ -243,7 +248,7 @@ def _unpack(archive: Path, folder: Path, split: str) -> None:
             names = [n for n in pictures.namelist() if n.startswith(f"{split}/") and Path(n).suffix == ".jpg"]
             for name in tqdm(names, desc=f"unpacking {split}", delay=1):
                 pictures.extract(name, aside)  # zipfile takes `..` and leading slashes out of names
+        (aside / split).replace(folder / split)
+        aside.rmdir()
     except (zipfile.BadZipFile, OSError) as error:
-        raise ImageError(f"{archive}: cannot be unpacked ({error}). Is there room on the disk?") from error
-    (aside / split).replace(folder / split)
-    aside.rmdir()
+        raise ImageError(f"{archive}: cannot be unpacked ({reason(error)}). Is there room on the disk?") from error

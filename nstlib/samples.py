@@ -3,12 +3,13 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from PIL import Image
 from skimage import data as photographs
 from torch import Tensor
 
-from .errors import ImageError
+from .errors import ImageError, reason
 from .images import Source, open_image, resize_pil, to_tensor
 
 PHOTOGRAPHS = {
@@ -208,6 +209,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("NSTLIB_CACHE") or pooch.os_cache("nstlib"))
 
 
+def stay_https(answer, **options) -> None:
+    """For `requests`, a hook: a host that sends us on to plain http, or to a file, is not followed."""
+    if urlsplit(answer.headers.get("Location", "")).scheme not in ("", "https"):
+        answer.close()
+        raise OSError(f"{answer.url} sends us on to an address without https")
+
+
 def fetch(name: str) -> Path:
     """Download a masterpiece on first use, check its SHA-256, and return the cached file.
 
@@ -225,12 +233,11 @@ def fetch(name: str) -> Path:
                 known_hash=f"sha256:{piece.sha256}",
                 path=cache_folder(),
                 fname=f"{name}{ending}",
-                downloader=pooch.HTTPDownloader(timeout=30, progressbar=False),
+                downloader=pooch.HTTPDownloader(timeout=30, progressbar=False, hooks={"response": stay_https}),
             )
         )
     except (OSError, ValueError) as error:  # no network, a broken connection, a wrong checksum
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ImageError(
-            f"{name}: cannot be downloaded ({reason}). Check the connection and try again; "
+            f"{name}: cannot be downloaded ({reason(error)}). Check the connection and try again; "
             f"without one these work: {' '.join([*PHOTOGRAPHS, *PAINTINGS])}."
         ) from error

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from .errors import CheckpointError
+from .features import load_plain
 from .files import write_aside
 from .gatys import best_device
 from .images import resize, save_image
@@ -428,22 +429,33 @@ class Trainer:
 
     def _resume(self) -> None:
         path = self.config.folder / "state.pth"
+        now = {f.name: _plain(getattr(self.config, f.name)) for f in fields(self.config)}
         try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
+            saved = load_plain(path)
             before = saved["config"]
+            other = [n for n in now if n not in MAY_CHANGE and before.get(n, now[n]) != now[n]]
+            if not other:
+                self._restore(saved)
+                self._check_restored()
         except Exception as error:  # on damaged files torch's unpickler raises almost anything
             raise CheckpointError(
                 f"{path}: cannot be read ({type(error).__name__}). Give another --checkpoint-dir to start anew."
             ) from error
-        now = {f.name: _plain(getattr(self.config, f.name)) for f in fields(self.config)}
-        other = [n for n in now if n not in MAY_CHANGE and before.get(n, now[n]) != now[n]]
         if other:
             said = ", ".join(f"{n}={before[n]} (now {now[n]})" for n in other)
             raise CheckpointError(
                 f"{path}: was made with {said}. Use the same settings to go on, or another --checkpoint-dir."
             )
-        self._restore(saved)
         self._say(f"going on from step {self.count} of {self.steps}")
+
+    def _check_restored(self) -> None:
+        """Raise ValueError where a checkpoint holds what no run can have left."""
+        moments = [(p, m) for p, s in self.optimiser.state.items() for name, m in s.items() if name != "step"]
+        tensors = [*self.net.state_dict().values(), *(moment for _, moment in moments)]
+        if not all(torch.isfinite(t).all() for t in tensors) or any(p.shape != m.shape for p, m in moments):
+            raise ValueError("weights or moments that are not finite, or of another shape")
+        if not (isinstance(self.count, int) and self.count >= 0 and 0 < self.rate_scale <= 1 and self.seconds >= 0):
+            raise ValueError("a number of steps, a rate or a time that cannot be")
 
     def _say(self, note: str) -> None:
         self.notes.append(note)

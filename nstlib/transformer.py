@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .colour import recolour
-from .errors import CheckpointError, WeightsError
+from .errors import CheckpointError, WeightsError, reason
 from .features import BUNDLED, read_weights
 from .files import write_aside
 from .images import Source, frame, unframe
@@ -354,11 +354,13 @@ def _load_own(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) ->
             f"{path}: has format {metadata.get('format')!r}, this nstlib reads {FORMAT}. Update nstlib."
         )
     try:
-        settings = json.loads(metadata["config"])
+        settings, card = json.loads(metadata["config"]), json.loads(metadata["card"])
+        if not isinstance(card, dict) or not isinstance(settings.get("styles", []), list):
+            raise TypeError("a card or a list of styles that is none")
         settings["styles"] = tuple(settings.get("styles", ()))
-        net = _hollow(TransformerConfig(**settings), json.loads(metadata["card"]))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its settings cannot be read ({error}). Get the file again.") from error
+        net = _hollow(TransformerConfig(**settings), card)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its settings cannot be read ({reason(error)}). Get the file again.") from error
     return _fill(path, net, state)
 
 
@@ -379,10 +381,10 @@ def _fill(path: Path, net: TransformerNet, state: dict[str, Tensor]) -> Transfor
             f"{path}: {len(wrong)} tensors do not fit this layout; {name} should be "
             f"{wanted.get(name, 'absent')} and is {given.get(name, 'absent')}. Is it another architecture?"
         )
+    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     broken = [name for name, t in state.items() if not torch.isfinite(t).all()]
     if broken:
         raise CheckpointError(f"{path}: {broken[0]} is not finite. Get the file again.")
-    state = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
     net.to_empty(device="cpu").load_state_dict(state)
     return net.eval().requires_grad_(False)
 

@@ -304,7 +304,7 @@ def test_samples_are_listed(capsys):
         ("export --model no --onnx out.onnx", "no: no such model"),
         ("export --model ../tiny.safetensors --onnx out.pth", "out.pth: is written as .onnx"),
         ("photos val2016", "val2017"),
-        ("photos val2017 --folder mask.png", "mask.png: the folder cannot be made"),
+        ("photos val2017 --folder mask.png", "mask.png: cannot be written into"),
         ("train --style ink", "--dataset"),
         ("train --dataset no --style ink", "no: no such folder"),
         ("train --dataset . --style ink", ".: no photograph of at least 64 px"),
