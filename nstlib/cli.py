@@ -72,6 +72,7 @@ def paint_command(
     style: str | None = None,
     strength: float | None = None,
     device: str | None = None,
+    fit: bool = False,
 ) -> None:
     """Paint pictures with a trained network, each in one pass (Johnson et al. 2016).
 
@@ -86,6 +87,7 @@ def paint_command(
         style: of an adjustable network: a style, or shares such as swirl:0.7,ink:0.3; by default its first.
         strength: of an adjustable network: from 0, the photograph, to 1.
         device: cpu, cuda, mps; by default the best there is.
+        fit: where the memory does not suffice, paint at the largest size that fits.
     """
     if not content:
         raise ValueError("content: give at least one picture or folder")
@@ -101,9 +103,9 @@ def paint_command(
         try:
             picture = find_image(source)
             side = round((size or max(picture.size)) / content_scale)
-            painted = paint(picture, net, max(side, 1), preserve_colour, styles, strength)
+            painted = paint(picture, net, max(side, 1), preserve_colour, styles, strength, fit)
             target.parent.mkdir(parents=True, exist_ok=True)
-            settings = {"content": str(source), "model": model, "size": side, "preserve_colour": preserve_colour}
+            settings = {"content": str(source), "model": model, "size": max(painted.shape), "preserve_colour": preserve_colour}
             settings |= {"style": style, "strength": strength} if net.config.styles else {}
             save_image(painted, target, settings, alpha=alpha_of(picture))
             if len(jobs) == 1:

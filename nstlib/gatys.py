@@ -11,9 +11,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .colour import METHODS, recolour
-from .images import Source, fit, frame, resize, save_film, unframe
+from .images import Source, fit, frame, resize, resize_pil, save_film, shape_at, to_tensor, unframe
 from .losses import LossConfig, PerceptualLoss
-from .samples import load_image
+from .memory import Need, available, measured, within_memory
+from .samples import find_image, load_image
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class GatysConfig(LossConfig):
     preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none"  # keep the content's colours
     seed: int = 0  # of the noise start
     device: str | None = None  # cpu, cuda, mps; None: the best there is
+    fit: bool = False  # where the memory does not suffice, paint at the largest size that fits
 
     def __post_init__(self):
         super().__post_init__()
@@ -229,30 +231,59 @@ def stylize(
         callback: is given every state.
 
     Returns:
-        `(1, 3, H, W)` in [0, 1], of exactly the size asked for. Ctrl-C ends early with the picture so far.
+        `(1, 3, H, W)` in [0, 1], of exactly the size asked for (with `fit`, or smaller). Ctrl-C ends early with
+        the picture so far.
 
     Raises:
-        ImageError, WeightsError, ValueError: before any work is done.
+        ImageError, WeightsError, ValueError: before any work is done; an ImageError too where memory for the
+            size does not suffice.
 
     Deviation from Gatys et al. (2016): a pyramid of sizes and Adam instead of L-BFGS at one size; at the
     same cost the large shapes of the style arrive, which a shallow critic could not see at full size.
     """
     config = config or GatysConfig()
-    photo = load_image(content, None if config.size == "full" else config.size)
+    device = best_device(config.device)
+    free = available(device)  # now: what is loaded from here on is part of the need
+    picture = find_image(content)
     sources = list(style) if isinstance(style, list | tuple) else [style]
     styles = [load_image(source) for source in sources]
     masks = [load_image(mask).mean(1, keepdim=True) for mask in config.mask] if config.mask else None
     if not styles or (masks and len(masks) != len(styles)):
         raise ValueError(f"{len(masks or [])} masks for {len(styles)} styles: give one mask for each style")
+    loss = PerceptualLoss(config).to(device)
+
+    def work(shape: tuple[int, int]) -> Tensor:
+        return _stylized(to_tensor(resize_pil(picture, max(shape))), styles, masks, loss, config, callback)
+
+    shape = shape_at(picture, None if config.size == "full" else config.size)
+    return within_memory(shape, stylize_need(loss, config, len(styles)), free, config.fit, work)
+
+
+def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1) -> Need:
+    """The memory that `stylize` takes with these settings and this many styles."""
+    weights = {"style_weight": 1.0, "content_weight": 1.0, "style_blend": None}  # any; these stay finite
+
+    def paint(side: int) -> None:
+        image = frame(torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)))
+        style = resize(image, max(16, round(side * config.style_scale)))
+        guides = [image[:, :1]] * styles if config.mask else None
+        GatysPainter(image, [style] * styles, replace(config, **weights), masks=guides, loss=loss).step(2)
+
+    need = measured(paint, fixed=230e6)  # torch's optimisers import half of torch
+    history = 2 * 20 * 12 if config.optimiser == "lbfgs" else 0  # pictures and gradients, float32
+    return replace(need, per_pixel=need.per_pixel + history)
+
+
+def _stylized(photo, styles, masks, loss, config, callback) -> Tensor:
+    """The painting at the photograph's size, in the colours that were asked for."""
     if config.preserve_colour in ("mean", "histogram"):
         styles = [recolour(picture, photo, config.preserve_colour) for picture in styles]
-    painted = _paint(photo, styles, masks, config, callback)
+    painted = _paint(photo, styles, masks, loss, config, callback)
     return recolour(painted, photo, "luminance") if config.preserve_colour == "luminance" else painted
 
 
-def _paint(photo, styles, masks, config, callback) -> Tensor:
+def _paint(photo, styles, masks, loss, config, callback) -> Tensor:
     """The pyramid: each size starts from the last one's picture."""
-    loss = PerceptualLoss(config).to(best_device(config.device))
     image = _start(photo, styles, config)
     sizes = pyramid(max(photo.shape[-2:]), config.smallest)
     with tqdm(total=config.steps * len(sizes), desc="painting", mininterval=0.5, delay=0.1) as bar:

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +18,9 @@ from .colour import recolour
 from .errors import CheckpointError, WeightsError
 from .features import BUNDLED, read_weights
 from .files import write_aside
-from .images import Source, frame, unframe
-from .samples import load_image
+from .images import Source, frame, resize_pil, shape_at, to_tensor, unframe
+from .memory import Need, available, measured, within_memory
+from .samples import find_image
 
 FORMAT = 1  # of the files that `save` writes
 
@@ -218,6 +220,16 @@ class TransformerNet(nn.Module):
         row = [1 - strength] + [strength * shares.get(name, 0.0) / sum(shares.values()) for name in names]
         return torch.tensor([row], device=next(self.parameters()).device)
 
+    @cached_property
+    def need(self) -> Need:
+        """The memory that `paint` takes with this network."""
+
+        @torch.inference_mode()
+        def trial(side: int) -> None:
+            self(frame(torch.full((1, 3, side, side), 0.5)).to(next(self.parameters()).device))
+
+        return measured(trial, fixed=28e6)  # the convolutions' code is made on first use
+
     def save(self, path: str | Path) -> Path:
         """Write weights in float16, layout and card to a `.safetensors` file, aside and then renamed.
 
@@ -260,6 +272,7 @@ def paint(
     preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none",
     styles: str | Mapping[str, float] | None = None,
     strength: float | None = None,
+    fit: bool = False,
 ) -> Tensor:
     """Paint a picture in one pass, on the device where the network is, with a mirrored margin that is cut off.
 
@@ -270,20 +283,27 @@ def paint(
         preserve_colour: keep the content's colours, by luminance, mean and covariance, or histogram.
         styles: of an adjustable network: a name, or shares by name such as `{"swirl": 0.7, "ink": 0.3}`.
         strength: of an adjustable network: from 0, the photograph, to 1.
+        fit: where the memory does not suffice, paint at the largest size that fits.
 
     Returns:
         `(1, 3, H, W)` in [0, 1], on the CPU.
 
     Raises:
-        ImageError, CheckpointError: a picture or a model that cannot be read.
+        ImageError, CheckpointError: a picture or a model that cannot be read; memory that does not suffice.
         ValueError: a style or a strength that this network does not have.
     """
     net = model if isinstance(model, TransformerNet) else load_transformer(model)
     mix = asked(net, styles, strength)
-    photo = load_image(content, size)
-    with torch.inference_mode():
-        painted = net(frame(photo).to(next(net.parameters()).device), mix).cpu()
-    return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
+    device = next(net.parameters()).device
+    free, picture = available(device), find_image(content)
+
+    def work(shape: tuple[int, int]) -> Tensor:
+        photo = to_tensor(resize_pil(picture, max(shape)))
+        with torch.inference_mode():
+            painted = net(frame(photo).to(device), mix).cpu()
+        return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
+
+    return within_memory(shape_at(picture, size), net.need, free, fit, work)
 
 
 def asked(net: TransformerNet, styles: str | Mapping[str, float] | None, strength: float | None) -> Tensor | None:
