@@ -105,7 +105,12 @@ def paint_command(
             side = round((size or max(picture.size)) / content_scale)
             painted = paint(picture, net, max(side, 1), preserve_colour, styles, strength, fit)
             target.parent.mkdir(parents=True, exist_ok=True)
-            settings = {"content": str(source), "model": model, "size": max(painted.shape), "preserve_colour": preserve_colour}
+            settings = {
+                "content": str(source),
+                "model": model,
+                "size": max(painted.shape),
+                "preserve_colour": preserve_colour,
+            }
             settings |= {"style": style, "strength": strength} if net.config.styles else {}
             save_image(painted, target, settings, alpha=alpha_of(picture))
             if len(jobs) == 1:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .colour import METHODS, recolour
-from .images import Source, fit, frame, resize, resize_pil, save_film, shape_at, to_tensor, unframe
+from .images import Source, fit, frame, resize, resize_pil, save_film, to_tensor, unframe
 from .losses import LossConfig, PerceptualLoss
 from .memory import Need, available, measured, within_memory
 from .samples import find_image, load_image
@@ -252,11 +252,12 @@ def stylize(
         raise ValueError(f"{len(masks or [])} masks for {len(styles)} styles: give one mask for each style")
     loss = PerceptualLoss(config).to(device)
 
-    def work(shape: tuple[int, int]) -> Tensor:
-        return _stylized(to_tensor(resize_pil(picture, max(shape))), styles, masks, loss, config, callback)
+    def work(side: int) -> Tensor:
+        return _stylized(to_tensor(resize_pil(picture, side)), styles, masks, loss, config, callback)
 
-    shape = shape_at(picture, None if config.size == "full" else config.size)
-    return within_memory(shape, stylize_need(loss, config, len(styles)), free, config.fit, work)
+    side = max(picture.size) if config.size == "full" else config.size
+    need = stylize_need(loss, config, len(styles))
+    return within_memory(picture.size[::-1], side, need, free, config.fit, work)
 
 
 def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1) -> Need:

@@ -196,17 +196,11 @@ def unframe(image: Tensor, shape: tuple[int, int]) -> Tensor:
     return image[..., top : top + shape[0], left : left + shape[1]].contiguous()
 
 
-def shape_at(image: Image.Image, long_side: int | None) -> tuple[int, int]:
-    """`(height, width)` of a PIL image resized by its long side; `None` for its own."""
-    shape = (image.height, image.width)
-    return shape if long_side is None else fit(shape, long_side)
-
-
 def resize_pil(image: Image.Image, long_side: int | None) -> Image.Image:
     """Resize a PIL image by its long side; `None` keeps it."""
     if long_side is None or max(image.size) == long_side:
         return image
-    height, width = shape_at(image, long_side)
+    height, width = fit((image.height, image.width), long_side)
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 

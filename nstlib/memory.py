@@ -16,6 +16,7 @@ from .errors import ImageError
 from .images import fit
 
 TRIALS = (64, 128)  # sides of the small pictures, pixels
+LEAST = 16  # long side of a result, pixels
 FRAME = 16  # the mirrored margins of both sides, pixels
 PICTURES = 24  # bytes a pixel for the picture outside of the network, before and after: floats
 SPARE = 1.1  # the allocator's gaps and the convolutions' scratch; fitted by tests/benchmarks/memory_estimate.py
@@ -92,7 +93,7 @@ def available(device: torch.device) -> float:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own to use again
         return torch.cuda.mem_get_info(device)[0] + kept
-    return min(psutil.virtual_memory().available, *map(_left_by, CONTAINERS))
+    return min([psutil.virtual_memory().available, *map(_left_by, CONTAINERS)])
 
 
 def _left_by(folder: str) -> float:
@@ -107,11 +108,13 @@ def _left_by(folder: str) -> float:
 
 
 def within_memory(
-    shape: tuple[int, int], need: Need, free: float, smaller: bool, paint: Callable[[tuple[int, int]], Tensor]
+    shape: tuple[int, int], side: int, need: Need, free: float, smaller: bool, paint: Callable[[int], Tensor]
 ) -> Tensor:
-    """Paint at `(height, width)`, or say before any work that the memory does not suffice.
+    """Paint at a long side, or say before any work that the memory does not suffice.
 
     Args:
+        shape: `(height, width)` of the picture, of any size.
+        side: long side of the result, pixels; what `paint` is given.
         need: what `paint` takes.
         free: bytes that there are.
         smaller: whether to paint at the largest size that fits instead; also after running out all the same.
@@ -119,40 +122,44 @@ def within_memory(
     Raises:
         ImageError: it does not fit; with the size that would.
     """
-    side = _largest(shape, need, free)
-    if side < max(shape):
-        said = f"{_size(shape)}: needs about {need(shape) / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
-        if not side:
+    largest = _largest(shape, side, need, free)
+    if largest < side:
+        bytes_needed = need(fit(shape, side))
+        said = f"{_size(shape, side)}: needs about {_bytes(bytes_needed)} of memory, {_bytes(free)} are free"
+        if not largest:
             raise ImageError(f"{said}. Close other programs.")
         if not smaller:
-            raise ImageError(f"{said}. --size {side} would fit, and --fit takes it; or close other programs.")
-        shape = fit(shape, side)
-        tqdm.write(f"{said}: painting {_size(shape)}")
+            raise ImageError(f"{said}. --size {largest} would fit, and --fit takes it; or close other programs.")
+        side = largest
+        tqdm.write(f"{said}: painting {_size(shape, side)}")
     while True:
         try:
-            return paint(shape)
+            return paint(side)
         except (MemoryError, RuntimeError) as error:
             if not _is_full(error):
                 raise
-            side = round(0.8 * max(shape))
-            if not smaller or side < 16:
-                remedy = f"Give a smaller --size, such as {side}, or --fit, or close other programs."
-                raise ImageError(f"{_size(shape)}: the memory did not suffice. {remedy}") from error
+            said, side = f"{_size(shape, side)}: the memory did not suffice", round(0.8 * side)
+            if not smaller or side < LEAST:
+                raise ImageError(f"{said}. Give --size {side} or less, or --fit, or close other programs.") from error
         if torch.cuda.is_available():  # here, where the attempt's tensors have gone with its traceback
             torch.cuda.empty_cache()
-        said, shape = _size(shape), fit(shape, side)
-        tqdm.write(f"{said}: the memory did not suffice; painting {_size(shape)}")
+        tqdm.write(f"{said}; painting {_size(shape, side)}")
 
 
-def _largest(shape: tuple[int, int], need: Need, free: float) -> int:
-    """The largest long side up to the shape's own that fits, at least 16; 0 if none does."""
-    sides = range(min(16, max(shape)), max(shape) + 1)
+def _largest(shape: tuple[int, int], side: int, need: Need, free: float) -> int:
+    """The largest long side up to the one asked for that fits, at least 16; 0 if none does."""
+    sides = range(min(LEAST, side), side + 1)
     fitting = bisect_right(sides, free, key=lambda side: need(fit(shape, side)))
     return sides[fitting - 1] if fitting else 0
 
 
-def _size(shape: tuple[int, int]) -> str:
-    return f"{shape[1]}×{shape[0]}"
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _size(shape: tuple[int, int], side: int) -> str:
+    height, width = fit(shape, side)
+    return f"{width}×{height}"
 
 
 def _is_full(error: Exception) -> bool:

@@ -18,7 +18,7 @@ from .colour import recolour
 from .errors import CheckpointError, WeightsError
 from .features import BUNDLED, read_weights
 from .files import write_aside
-from .images import Source, frame, resize_pil, shape_at, to_tensor, unframe
+from .images import Source, frame, resize_pil, to_tensor, unframe
 from .memory import Need, available, measured, within_memory
 from .samples import find_image
 
@@ -297,13 +297,13 @@ def paint(
     device = next(net.parameters()).device
     free, picture = available(device), find_image(content)
 
-    def work(shape: tuple[int, int]) -> Tensor:
-        photo = to_tensor(resize_pil(picture, max(shape)))
+    def work(side: int) -> Tensor:
+        photo = to_tensor(resize_pil(picture, side))
         with torch.inference_mode():
             painted = net(frame(photo).to(device), mix).cpu()
         return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
 
-    return within_memory(shape_at(picture, size), net.need, free, fit, work)
+    return within_memory(picture.size[::-1], size or max(picture.size), net.need, free, fit, work)
 
 
 def asked(net: TransformerNet, styles: str | Mapping[str, float] | None, strength: float | None) -> Tensor | None:
