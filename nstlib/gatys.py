@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .colour import METHODS, recolour
+from .arguments import Count, Limit, Maps, Natural, Pixels, Positive, Side, Weight, checked
+from .colour import Method, recolour
 from .images import Source, fit, frame, resize, resize_pil, save_film, to_tensor, unframe
 from .losses import LossConfig, PerceptualLoss
 from .memory import Need, available, measured, within_memory
@@ -21,34 +22,21 @@ from .samples import find_image, load_image
 class GatysConfig(LossConfig):
     """All settings of a painting; the same names are the command line's flags."""
 
-    size: int | Literal["full"] = 512  # long side of the result in pixels, or the content's own size
-    steps: int = 150  # optimiser steps at each size of the pyramid
-    smallest: int = 96  # long side at which the painting begins; from there it grows by at most 1.6
+    size: Side | Literal["full"] = 512  # long side of the result in pixels, or the content's own size
+    steps: Natural = 150  # optimiser steps at each size of the pyramid
+    smallest: Side = 96  # long side at which the painting begins; from there it grows by at most 1.6
     optimiser: Literal["adam", "lbfgs"] = "adam"  # L-BFGS is the paper's; Adam needs less memory and never stalls
-    step_size: float = 0.03  # Adam's rate, in units of the pixel range [0, 1]
+    step_size: Positive = 0.03  # Adam's rate, in units of the pixel range [0, 1]
     init: str | Path = "content"  # start from content, noise, style, or a picture
-    style_scale: float = 1.0  # size of the style picture's long side relative to the result's
-    style_blend: tuple[float, ...] | None = None  # how much of each style; None: equal parts
+    style_scale: Annotated[Positive, Limit(lambda value: value <= 8, "up to 8")] = (
+        1.0  # size of the style picture's long side relative to the result's
+    )
+    style_blend: tuple[Weight, ...] | None = None  # how much of each style; None: equal parts
     mask: tuple[Path, ...] | None = None  # one picture a style: white where it goes, black where not
-    preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none"  # keep the content's colours
-    seed: int = 0  # of the noise start
+    preserve_colour: Method = "none"  # keep the content's colours
+    seed: Natural = 0  # of the noise start
     device: str | None = None  # cpu, cuda, mps; None: the best there is
     fit: bool = False  # where the memory does not suffice, paint at the largest size that fits
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.size != "full" and (not isinstance(self.size, int) or self.size < 16):
-            raise ValueError(f"size={self.size!r}: must be 'full' or a whole number of pixels, at least 16")
-        for name, least in (("steps", 0), ("smallest", 16)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be a whole number, at least {least}")
-        for name in ("step_size", "style_scale"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be a finite number above 0")
-        if self.optimiser not in ("adam", "lbfgs"):
-            raise ValueError(f"optimiser={self.optimiser!r}: choose adam or lbfgs")
-        if self.preserve_colour not in METHODS:
-            raise ValueError(f"preserve_colour={self.preserve_colour!r}: choose {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +48,7 @@ class PaintState:
     image: Tensor  # (1, 3, H, W) in [0, 1], on the CPU
 
 
+@checked
 def best_device(name: str | None = None) -> torch.device:
     """The named device, or CUDA, MPS or the CPU, whichever is there first."""
     if name is None:
@@ -86,14 +75,15 @@ class GatysPainter:
     to Adam. Both are said in `notes` and printed.
     """
 
+    @checked
     def __init__(
         self,
-        content: Tensor,
-        styles: Sequence[Tensor],
+        content: Maps,
+        styles: Sequence[Maps],
         config: GatysConfig | None = None,
         *,
-        image: Tensor | None = None,
-        masks: Sequence[Tensor] | None = None,
+        image: Maps | None = None,
+        masks: Sequence[Maps] | None = None,
         loss: PerceptualLoss | None = None,
     ):
         self.config = config or GatysConfig()
@@ -128,7 +118,8 @@ class GatysPainter:
         self.config, self._best, self._stuck = config, math.inf, 0
         self.loss.configure(config)
 
-    def step(self, n: int = 1) -> PaintState:
+    @checked
+    def step(self, n: Natural = 1) -> PaintState:
         """Advance n optimiser steps."""
         done = 0
         while done < n and self._stuck < 10:
@@ -208,7 +199,8 @@ class GatysPainter:
         tqdm.write(note)
 
 
-def pyramid(long_side: int, smallest: int = 96) -> list[int]:
+@checked
+def pyramid(long_side: Count, smallest: Count = 96) -> list[int]:
     """Sizes from coarse to fine, each at most 1.6 times the one before: 512 → 96, 146, 222, 337, 512."""
     if long_side <= smallest:
         return [long_side]
@@ -216,6 +208,7 @@ def pyramid(long_side: int, smallest: int = 96) -> list[int]:
     return [round(smallest * (long_side / smallest) ** (i / levels)) for i in range(levels + 1)]
 
 
+@checked
 def stylize(
     content: Source,
     style: Source | Sequence[Source],
@@ -332,7 +325,8 @@ def _start(photo: Tensor, styles: Sequence[Tensor], config: GatysConfig) -> Tens
 class Film:
     """A callback that keeps every n-th picture and the last, small, to be saved as an animated GIF or WebP."""
 
-    def __init__(self, every: int = 10, size: int = 320):
+    @checked
+    def __init__(self, every: Count = 10, size: Pixels = 320):
         self.every, self.size, self.count = every, size, 0
         self.kept: list[Tensor] = []
         self.latest: Tensor | None = None  # where it is not among the kept

@@ -4,6 +4,7 @@ import asyncio
 import html
 import time
 from dataclasses import replace
+from typing import Annotated
 
 import torch
 from IPython.display import display
@@ -24,6 +25,7 @@ from ipywidgets import (
 )
 from torch import Tensor
 
+from .arguments import Side, between, checked
 from .colour import METHODS, recolour
 from .errors import NstError
 from .gatys import GatysConfig, GatysPainter, best_device
@@ -54,12 +56,13 @@ class ControlDesk:
 
     open_desk: "ControlDesk | None" = None
 
+    @checked
     def __init__(
         self,
         content: str = "cat",
         styles: tuple[str, ...] = ("swirl",),
         config: GatysConfig | None = None,
-        seconds: float = 0.08,
+        seconds: Annotated[float, between(0, 10)] = 0.08,
     ):
         if ControlDesk.open_desk:
             ControlDesk.open_desk.close()
@@ -307,7 +310,10 @@ class Playground:
     open_desk: "Playground | None" = None
     rest = 0.4  # seconds
 
-    def __init__(self, model: str | TransformerNet = "studio", content: str = "cat", quick: int = 256, size: int = 512):
+    @checked
+    def __init__(
+        self, model: str | TransformerNet = "studio", content: str = "cat", quick: Side = 256, size: Side = 512
+    ):
         self.net = model if isinstance(model, TransformerNet) else load_transformer(model)
         self.net.mix()  # says what is wrong with a network of one style
         if Playground.open_desk:
