@@ -87,6 +87,8 @@ class GatysPainter:
         loss: PerceptualLoss | None = None,
     ):
         self.config = config or GatysConfig()
+        if image is not None and image.shape != content.shape:
+            raise ValueError(f"image: has shape {tuple(image.shape)}, must have the content's, {tuple(content.shape)}")
         self.device = best_device(self.config.device)
         self.loss = loss or PerceptualLoss(self.config).to(self.device)
         self.loss.configure(self.config)  # a critic that is used again takes this painting's weights

@@ -3,6 +3,7 @@
 import asyncio
 import html
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -64,10 +65,9 @@ class ControlDesk:
         config: GatysConfig | None = None,
         seconds: Annotated[float, between(0, 10)] = 0.08,
     ):
-        if ControlDesk.open_desk:
-            ControlDesk.open_desk.close()
-        ControlDesk.open_desk = self
         self.config = config or GatysConfig(size=192, tv_weight=0.1)
+        if self.config.size == "full":
+            raise ValueError("config: of a desk needs a size in pixels, not 'full'")
         self.seconds, self.closed, self._quiet = seconds, False, False
         self._past: list[tuple[dict, Tensor]] = []
         self._changed, self._content_name = 0.0, content
@@ -75,17 +75,23 @@ class ControlDesk:
         self._build(content, styles)
         self.loss = PerceptualLoss(self.config).to(best_device(self.config.device))
         self._start(None)
+        if ControlDesk.open_desk:  # now: a desk that cannot be made takes none away
+            ControlDesk.open_desk.close()
+        ControlDesk.open_desk = self
 
     # ── what one sees ───────────────────────────────────────────────────────────────────────────
 
     def _build(self, content: str, styles: tuple[str, ...]) -> None:
         names, layers = sample_names(), self.config.layers()[1]
-        self.content = Dropdown(options=names["photographs"], value=content, description="photograph", style=LABEL)
+        photographs = _with(names["photographs"], content)
+        self.content = Dropdown(options=photographs, value=content, description="photograph", style=LABEL)
         self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
         self.styles = SelectMultiple(
-            options=names["paintings"], value=styles, rows=6, description="styles", style=LABEL
+            options=_with(names["paintings"], *styles), value=styles, rows=6, description="styles", style=LABEL
         )
-        self.size = Dropdown(options=SIZES, value=self.config.size, description="long side", style=LABEL)
+        self.size = Dropdown(
+            options=_with(SIZES, self.config.size), value=self.config.size, description="long side", style=LABEL
+        )
         self.sliders = {
             name: _log_slider(name.replace("_", " "), getattr(self.config, name), *WEIGHTS[name]) for name in WEIGHTS
         }
@@ -316,13 +322,13 @@ class Playground:
     ):
         self.net = model if isinstance(model, TransformerNet) else load_transformer(model)
         self.net.mix()  # says what is wrong with a network of one style
-        if Playground.open_desk:
-            Playground.open_desk.close()
-        Playground.open_desk = self
         self.quick, self.size, self.closed, self._timer = quick, size, False, None
         self._take(load_image(content), content)
         self._build(content)
         self.paint(self.size)
+        if Playground.open_desk:
+            Playground.open_desk.close()
+        Playground.open_desk = self
 
     def _take(self, photo: Tensor, name: str) -> None:
         """A new photograph, at the sizes that are painted."""
@@ -331,7 +337,7 @@ class Playground:
 
     def _build(self, content: str) -> None:
         self.content = Dropdown(
-            options=sample_names()["photographs"], value=content, description="photograph", style=LABEL
+            options=_with(sample_names()["photographs"], content), value=content, description="photograph", style=LABEL
         )
         self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
         self.strength = _slider("strength", 1.0, 1.0)
@@ -428,6 +434,11 @@ class Playground:
         if self._timer:
             self._timer.cancel()
         self.view.close()
+
+
+def _with(options: Sequence, *chosen) -> list:
+    """The options, and what was chosen besides, such as a file."""
+    return [*options, *(value for value in chosen if value not in options)]
 
 
 def _uploaded_file(value) -> tuple[str, bytes]:
