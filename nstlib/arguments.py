@@ -105,9 +105,18 @@ def check(name: str, value, kind, default=MISSING) -> None:
 
 
 def check_fields(config) -> None:
-    """Check every field of a dataclass against its annotation."""
+    """Check every field of a frozen dataclass against its annotation; numpy's numbers become Python's."""
     for field in fields(config):
-        check(field.name, getattr(config, field.name), field.type, field.default)
+        value = getattr(config, field.name)
+        check(field.name, value, field.type, field.default)
+        object.__setattr__(config, field.name, _plain(value))
+
+
+def _plain(value):
+    """numpy's float64 is a float, but none that a checkpoint can hold; lists become tuples."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    return float(value) if isinstance(value, float) else value
 
 
 def checked(function):

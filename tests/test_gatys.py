@@ -424,5 +424,7 @@ def test_bad_arguments(content, style, photo_file):
         stylize(content, [], QUICK)
     with pytest.raises(ImageError, match="nosuch"):
         stylize(content, style, replace(QUICK, init="nosuch.png"))
+    with pytest.raises(ValueError, match=r"image: has shape \(1, 3, 20, 16\), must have the content's"):
+        GatysPainter(content, [style], QUICK, image=style)
     with pytest.raises(ValueError, match="device='abacus'"):
         best_device("abacus")
