@@ -1,7 +1,7 @@
 """Neural style transfer: a small library for the notebooks beside it.
 
-Floors, each using only those below: `errors`, `files`, `images` · `samples`, `colour`, `features` ·
-`losses` · `gatys`, `transformer` · `photos`, `training`, `distil` · `plots`, `cli`.
+Floors, each using only those below: `errors`, `arguments`, `files`, `images` · `samples`, `colour`, `features`,
+`memory` · `losses` · `gatys`, `transformer` · `photos`, `training`, `distil` · `plots`, `cli`.
 """
 
 from .colour import recolour

@@ -9,12 +9,14 @@ from dataclasses import asdict
 from functools import partial, wraps
 from itertools import dropwhile, takewhile
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 from accelerate import PartialState
 from tqdm.auto import tqdm
 
+from .arguments import Share, Side, between, checked
+from .colour import Method
 from .errors import ImageError, NstError
 from .gatys import Film, GatysConfig, best_device, stylize
 from .images import FORMATS, PICTURES, alpha_of, check_output, save_image
@@ -45,8 +47,6 @@ def stylize_command(
         film: also save the painting's progress as .gif or .webp.
         preset: a paper's own losses, for all that is left at its default.
     """
-    if not style:
-        raise ValueError("--style: give at least one picture")
     config = apply_preset(config, preset) if preset else config
     output = check_output(output or Path(f"{Path(content).stem}_{Path(style[0]).stem}.png"))
     if film:
@@ -66,12 +66,13 @@ def paint_command(
     content: tyro.conf.Positional[tuple[str, ...]],
     model: str,
     output: Path | None = None,
-    size: int | None = None,
-    content_scale: float = 1.0,
-    preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none",
+    size: Side | None = None,
+    content_scale: Annotated[float, between(1 / 64, 64)] = 1.0,
+    preserve_colour: Method = "none",
     style: str | None = None,
-    strength: float | None = None,
+    strength: Share | None = None,
     device: str | None = None,
+    fit: bool = False,
 ) -> None:
     """Paint pictures with a trained network, each in one pass (Johnson et al. 2016).
 
@@ -86,13 +87,8 @@ def paint_command(
         style: of an adjustable network: a style, or shares such as swirl:0.7,ink:0.3; by default its first.
         strength: of an adjustable network: from 0, the photograph, to 1.
         device: cpu, cuda, mps; by default the best there is.
+        fit: where the memory does not suffice, paint at the largest size that fits.
     """
-    if not content:
-        raise ValueError("content: give at least one picture or folder")
-    if size is not None and size < 16:
-        raise ValueError(f"--size {size}: must be at least 16 pixels")
-    if not 0 < content_scale < float("inf"):
-        raise ValueError(f"--content-scale {content_scale}: must be a finite number above 0")
     net = load_transformer(model).to(best_device(device))
     styles = _shares(style)
     asked(net, styles, strength)  # what it does not have is said before any work is done
@@ -101,9 +97,14 @@ def paint_command(
         try:
             picture = find_image(source)
             side = round((size or max(picture.size)) / content_scale)
-            painted = paint(picture, net, max(side, 1), preserve_colour, styles, strength)
+            painted = paint(picture, net, max(side, 1), preserve_colour, styles, strength, fit)
             target.parent.mkdir(parents=True, exist_ok=True)
-            settings = {"content": str(source), "model": model, "size": side, "preserve_colour": preserve_colour}
+            settings = {
+                "content": str(source),
+                "model": model,
+                "size": max(painted.shape),
+                "preserve_colour": preserve_colour,
+            }
             settings |= {"style": style, "strength": strength} if net.config.styles else {}
             save_image(painted, target, settings, alpha=alpha_of(picture))
             if len(jobs) == 1:
@@ -237,12 +238,12 @@ def main(arguments: list[str] | None = None) -> None:
         "photos": photos_command,
         "samples": samples_command,
     }
-    commands = {name: _deferred(command) for name, command in commands.items()}
+    commands = {name: _deferred(checked(command)) for name, command in commands.items()}
     try:
         _parse(commands, arguments)()
         sys.stdout.flush()  # here, where a reader that has gone is understood
     except (NstError, ValueError) as error:
-        print(f"nst: {error}", file=sys.stderr)
+        print(f"nst: {_as_flag(str(error))}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader has gone, as in `nst models | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains on leaving
@@ -267,8 +268,13 @@ def _parse(commands, arguments):
         text = dropwhile(_is_rule, lines[1:])  # below the title there is a rule where the terminal is ASCII
         said = " ".join(takewhile(lambda line: not _is_rule(line), text))
         if end.code:
-            print(f"nst: {re.sub(r'^Error parsing __tyro[^:]*: ', '', said).strip()}", file=sys.stderr)
+            print(f"nst: {_as_flag(re.sub(r'^Error parsing __tyro[^:]*: ', '', said).strip())}", file=sys.stderr)
         raise
+
+
+def _as_flag(message: str) -> str:
+    """`style_weight=nan: …` with the name as it is written in a terminal; `content` and `split` have no dashes."""
+    return re.sub(r"^(?!content=|split=)(\w+)=", lambda name: f"--{name[1].replace('_', '-')} ", message)
 
 
 def _is_rule(line: str) -> bool:

@@ -1,14 +1,20 @@
 """Give a picture the colours of another one, so that the style's brush keeps the content's palette."""
 
+from typing import Literal, get_args
+
 import torch
 from skimage.exposure import match_histograms
 from torch import Tensor
 
-METHODS = ("none", "luminance", "mean", "histogram")
+from .arguments import Maps, checked
+
+Method = Literal["none", "luminance", "mean", "histogram"]
+METHODS = get_args(Method)
 RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
-def recolour(image: Tensor, reference: Tensor, method: str) -> Tensor:
+@checked
+def recolour(image: Maps, reference: Maps, method: Method) -> Tensor:
     """`image` with the colours of `reference`, by one of three methods (or `"none"`).
 
     Args:
@@ -24,8 +30,6 @@ def recolour(image: Tensor, reference: Tensor, method: str) -> Tensor:
     Raises:
         ValueError: an unknown method.
     """
-    if method not in METHODS:
-        raise ValueError(f"preserve_colour={method!r}: choose {', '.join(METHODS)}")
     image, reference = image.detach(), reference.detach()
     return {"none": lambda i, r: i, "luminance": _luminance, "mean": _mean, "histogram": _histogram}[method](
         image, reference

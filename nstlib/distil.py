@@ -9,7 +9,7 @@ import math
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .arguments import Count, Natural, Positive, Weight, between, check_fields
 from .features import FeatureExtractor, Preprocessing, layer_names
 from .files import write_aside
 from .images import PICTURES, open_image, to_tensor
@@ -33,16 +34,25 @@ class DistilConfig:
     preprocessing: Literal["oxford", "torchvision"] = "oxford"  # that a teacher file expects
     output: Path = Path("compact.safetensors")  # the student; its checkpoint lies beside it
     styles: Path | None = None  # folder of paintings for the half-stylised pictures; none: the photographs
-    widths: tuple[int, ...] = (16, 32, 64, 72, 128, 112, 88, 88)  # channels kept at each of the eight layers
-    steps: int = 12000  # optimiser steps
-    batch_size: int = 8  # photographs a step; half as many half-stylised pictures are added
-    crop: int = 96  # side of the square crops, pixels
-    lr: float = 1e-3  # Adam's rate at the start, falling to 0 along a cosine
-    gram_weight: float = 0.5  # weight of the Gram error against the feature error
-    save_every: int = 200  # steps between checkpoints
-    seed: int = 0  # of crops, noise and styles
+    widths: tuple[Count, ...] = (16, 32, 64, 72, 128, 112, 88, 88)  # channels kept at each of the eight layers
+    steps: Count = 12000  # optimiser steps
+    batch_size: Annotated[int, between(1, 4096)] = (
+        8  # photographs a step; half as many half-stylised pictures are added
+    )
+    crop: Annotated[int, between(16, 4096)] = 96  # side of the square crops, pixels
+    lr: Positive = 1e-3  # Adam's rate at the start, falling to 0 along a cosine
+    gram_weight: Weight = 0.5  # weight of the Gram error against the feature error
+    save_every: Count = 200  # steps between checkpoints
+    seed: Natural = 0  # of crops, noise and styles
     provenance: str = ""  # stored in the file: where teacher and photographs come from, and their licences
     bfloat16: bool = False  # compute in bfloat16: twice as fast where the processor has it
+
+    def __post_init__(self):
+        check_fields(self)
+        if len(self.widths) != len(TAPS):
+            raise ValueError(
+                f"widths={self.widths}: must be {len(TAPS)} whole numbers, one for each of {', '.join(TAPS)}"
+            )
 
 
 # ── pruning by reconstruction (He, Zhang & Sun, ICCV 2017) ──────────────────────────────────────────

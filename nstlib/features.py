@@ -8,15 +8,19 @@ import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from .arguments import checked
 from .errors import WeightsError, reason
 
 BUNDLED = Path(__file__).parent / "weights"
+Backbone = Literal["compact", "vgg19", "vgg16"]
+Pooling = Literal["avg", "max"]
 LAYOUTS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each block
 
 
@@ -34,6 +38,7 @@ class Preprocessing:
             raise ValueError("std must be above 0")
 
 
+Expected = Literal["torchvision", "oxford"]
 PREPROCESSING = {
     "torchvision": Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "oxford": Preprocessing((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),
@@ -159,21 +164,18 @@ class FeatureExtractor(nn.Module):
     multiplied by its head, a 1×1 convolution, before it is returned; the next layer sees it without.
     """
 
+    @checked
     def __init__(
         self,
-        backbone: str | None = None,
+        backbone: Backbone | None = None,
         layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1"),
         *,
         weights: str | Path | None = "default",
-        preprocessing: str | None = None,
-        pooling: str = "avg",
+        preprocessing: Expected | None = None,
+        pooling: Pooling = "avg",
     ):
         super().__init__()
         self.backbone = backbone or default_backbone()
-        if self.backbone not in ("compact", *LAYOUTS):
-            raise ValueError(f"backbone={backbone!r}: choose compact, vgg19 or vgg16")
-        if pooling not in ("max", "avg"):
-            raise ValueError(f"pooling={pooling!r}: choose 'max' or 'avg'")
         layout = "vgg16" if self.backbone == "vgg16" else "vgg19"
         state, scaling = self._load(layout, weights, preprocessing)
         self.pool = F.avg_pool2d if pooling == "avg" else F.max_pool2d
@@ -218,8 +220,6 @@ class FeatureExtractor(nn.Module):
         self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def _load(self, layout, weights, preprocessing) -> tuple[dict[str, Tensor], Preprocessing]:
-        if preprocessing is not None and preprocessing not in PREPROCESSING:
-            raise ValueError(f"preprocessing={preprocessing!r}: choose {' or '.join(PREPROCESSING)}")
         if weights is None:
             return _random_state(layout, slim=self.backbone == "compact"), PREPROCESSING["torchvision"]
         if weights == "default" and self.backbone != "compact":
@@ -241,8 +241,6 @@ class FeatureExtractor(nn.Module):
 
     def _check(self, names: list[str], wanted: tuple[str, ...], state: dict[str, Tensor]) -> list[str]:
         """The layers to compute, up to the deepest wanted one."""
-        if isinstance(wanted, str) or not wanted:
-            raise ValueError(f"layers={wanted!r}: give at least one layer name in a tuple")
         convs = [i for i, name in enumerate(names) if name.startswith("conv")]
         end = next((i for i in convs if f"features.{i}.weight" not in state), len(names))
         heads = any(key.startswith("heads.") for key in state)  # then only layers with a head mean anything

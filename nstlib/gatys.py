@@ -4,49 +4,39 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .colour import METHODS, recolour
-from .images import Source, fit, frame, resize, save_film, unframe
+from .arguments import Count, Limit, Maps, Natural, Pixels, Positive, Side, Weight, checked
+from .colour import Method, recolour
+from .images import Source, fit, frame, resize, resize_pil, save_film, to_tensor, unframe
 from .losses import LossConfig, PerceptualLoss
-from .samples import load_image
+from .memory import Need, available, measured, within_memory
+from .samples import find_image, load_image
 
 
 @dataclass(frozen=True)
 class GatysConfig(LossConfig):
     """All settings of a painting; the same names are the command line's flags."""
 
-    size: int | Literal["full"] = 512  # long side of the result in pixels, or the content's own size
-    steps: int = 150  # optimiser steps at each size of the pyramid
-    smallest: int = 96  # long side at which the painting begins; from there it grows by at most 1.6
+    size: Side | Literal["full"] = 512  # long side of the result in pixels, or the content's own size
+    steps: Natural = 150  # optimiser steps at each size of the pyramid
+    smallest: Side = 96  # long side at which the painting begins; from there it grows by at most 1.6
     optimiser: Literal["adam", "lbfgs"] = "adam"  # L-BFGS is the paper's; Adam needs less memory and never stalls
-    step_size: float = 0.03  # Adam's rate, in units of the pixel range [0, 1]
+    step_size: Positive = 0.03  # Adam's rate, in units of the pixel range [0, 1]
     init: str | Path = "content"  # start from content, noise, style, or a picture
-    style_scale: float = 1.0  # size of the style picture's long side relative to the result's
-    style_blend: tuple[float, ...] | None = None  # how much of each style; None: equal parts
+    style_scale: Annotated[Positive, Limit(lambda value: value <= 8, "up to 8")] = (
+        1.0  # size of the style picture's long side relative to the result's
+    )
+    style_blend: tuple[Weight, ...] | None = None  # how much of each style; None: equal parts
     mask: tuple[Path, ...] | None = None  # one picture a style: white where it goes, black where not
-    preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none"  # keep the content's colours
-    seed: int = 0  # of the noise start
+    preserve_colour: Method = "none"  # keep the content's colours
+    seed: Natural = 0  # of the noise start
     device: str | None = None  # cpu, cuda, mps; None: the best there is
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.size != "full" and (not isinstance(self.size, int) or self.size < 16):
-            raise ValueError(f"size={self.size!r}: must be 'full' or a whole number of pixels, at least 16")
-        for name, least in (("steps", 0), ("smallest", 16)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be a whole number, at least {least}")
-        for name in ("step_size", "style_scale"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be a finite number above 0")
-        if self.optimiser not in ("adam", "lbfgs"):
-            raise ValueError(f"optimiser={self.optimiser!r}: choose adam or lbfgs")
-        if self.preserve_colour not in METHODS:
-            raise ValueError(f"preserve_colour={self.preserve_colour!r}: choose {', '.join(METHODS)}")
+    fit: bool = False  # where the memory does not suffice, paint at the largest size that fits
 
 
 @dataclass(frozen=True)
@@ -58,6 +48,7 @@ class PaintState:
     image: Tensor  # (1, 3, H, W) in [0, 1], on the CPU
 
 
+@checked
 def best_device(name: str | None = None) -> torch.device:
     """The named device, or CUDA, MPS or the CPU, whichever is there first."""
     if name is None:
@@ -84,17 +75,20 @@ class GatysPainter:
     to Adam. Both are said in `notes` and printed.
     """
 
+    @checked
     def __init__(
         self,
-        content: Tensor,
-        styles: Sequence[Tensor],
+        content: Maps,
+        styles: Sequence[Maps],
         config: GatysConfig | None = None,
         *,
-        image: Tensor | None = None,
-        masks: Sequence[Tensor] | None = None,
+        image: Maps | None = None,
+        masks: Sequence[Maps] | None = None,
         loss: PerceptualLoss | None = None,
     ):
         self.config = config or GatysConfig()
+        if image is not None and image.shape != content.shape:
+            raise ValueError(f"image: has shape {tuple(image.shape)}, must have the content's, {tuple(content.shape)}")
         self.device = best_device(self.config.device)
         self.loss = loss or PerceptualLoss(self.config).to(self.device)
         self.loss.configure(self.config)  # a critic that is used again takes this painting's weights
@@ -126,7 +120,8 @@ class GatysPainter:
         self.config, self._best, self._stuck = config, math.inf, 0
         self.loss.configure(config)
 
-    def step(self, n: int = 1) -> PaintState:
+    @checked
+    def step(self, n: Natural = 1) -> PaintState:
         """Advance n optimiser steps."""
         done = 0
         while done < n and self._stuck < 10:
@@ -206,7 +201,8 @@ class GatysPainter:
         tqdm.write(note)
 
 
-def pyramid(long_side: int, smallest: int = 96) -> list[int]:
+@checked
+def pyramid(long_side: Count, smallest: Count = 96) -> list[int]:
     """Sizes from coarse to fine, each at most 1.6 times the one before: 512 → 96, 146, 222, 337, 512."""
     if long_side <= smallest:
         return [long_side]
@@ -214,6 +210,7 @@ def pyramid(long_side: int, smallest: int = 96) -> list[int]:
     return [round(smallest * (long_side / smallest) ** (i / levels)) for i in range(levels + 1)]
 
 
+@checked
 def stylize(
     content: Source,
     style: Source | Sequence[Source],
@@ -229,30 +226,60 @@ def stylize(
         callback: is given every state.
 
     Returns:
-        `(1, 3, H, W)` in [0, 1], of exactly the size asked for. Ctrl-C ends early with the picture so far.
+        `(1, 3, H, W)` in [0, 1], of exactly the size asked for (with `fit`, or smaller). Ctrl-C ends early with
+        the picture so far.
 
     Raises:
-        ImageError, WeightsError, ValueError: before any work is done.
+        ImageError, WeightsError, ValueError: before any work is done; an ImageError too where memory for the
+            size does not suffice.
 
     Deviation from Gatys et al. (2016): a pyramid of sizes and Adam instead of L-BFGS at one size; at the
     same cost the large shapes of the style arrive, which a shallow critic could not see at full size.
     """
     config = config or GatysConfig()
-    photo = load_image(content, None if config.size == "full" else config.size)
+    device = best_device(config.device)
+    free = available(device)  # now: what is loaded from here on is part of the need
+    picture = find_image(content)
     sources = list(style) if isinstance(style, list | tuple) else [style]
     styles = [load_image(source) for source in sources]
     masks = [load_image(mask).mean(1, keepdim=True) for mask in config.mask] if config.mask else None
     if not styles or (masks and len(masks) != len(styles)):
         raise ValueError(f"{len(masks or [])} masks for {len(styles)} styles: give one mask for each style")
+    loss = PerceptualLoss(config).to(device)
+
+    def work(side: int) -> Tensor:
+        return _stylized(to_tensor(resize_pil(picture, side)), styles, masks, loss, config, callback)
+
+    side = max(picture.size) if config.size == "full" else config.size
+    need = stylize_need(loss, config, len(styles))
+    return within_memory(picture.size[::-1], side, need, free, config.fit, work)
+
+
+def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1) -> Need:
+    """The memory that `stylize` takes with these settings and this many styles."""
+    weights = {"style_weight": 1.0, "content_weight": 1.0, "style_blend": None}  # any; these stay finite
+
+    def paint(side: int) -> None:
+        image = frame(torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)))
+        style = resize(image, max(16, round(side * config.style_scale)))
+        guides = [image[:, :1]] * styles if config.mask else None
+        GatysPainter(image, [style] * styles, replace(config, **weights), masks=guides, loss=loss).step(2)
+
+    need = measured(paint, fixed=230e6)  # torch's optimisers import half of torch
+    history = 2 * 20 * 12 if config.optimiser == "lbfgs" else 0  # pictures and gradients, float32
+    return replace(need, per_pixel=need.per_pixel + history)
+
+
+def _stylized(photo, styles, masks, loss, config, callback) -> Tensor:
+    """The painting at the photograph's size, in the colours that were asked for."""
     if config.preserve_colour in ("mean", "histogram"):
         styles = [recolour(picture, photo, config.preserve_colour) for picture in styles]
-    painted = _paint(photo, styles, masks, config, callback)
+    painted = _paint(photo, styles, masks, loss, config, callback)
     return recolour(painted, photo, "luminance") if config.preserve_colour == "luminance" else painted
 
 
-def _paint(photo, styles, masks, config, callback) -> Tensor:
+def _paint(photo, styles, masks, loss, config, callback) -> Tensor:
     """The pyramid: each size starts from the last one's picture."""
-    loss = PerceptualLoss(config).to(best_device(config.device))
     image = _start(photo, styles, config)
     sizes = pyramid(max(photo.shape[-2:]), config.smallest)
     with tqdm(total=config.steps * len(sizes), desc="painting", mininterval=0.5, delay=0.1) as bar:
@@ -300,7 +327,8 @@ def _start(photo: Tensor, styles: Sequence[Tensor], config: GatysConfig) -> Tens
 class Film:
     """A callback that keeps every n-th picture and the last, small, to be saved as an animated GIF or WebP."""
 
-    def __init__(self, every: int = 10, size: int = 320):
+    @checked
+    def __init__(self, every: Count = 10, size: Pixels = 320):
         self.every, self.size, self.count = every, size, 0
         self.kept: list[Tensor] = []
         self.latest: Tensor | None = None  # where it is not among the kept

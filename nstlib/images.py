@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from .arguments import Count, Maps, Pixels, between, checked
 from .errors import ImageError, reason
 from .files import write_aside
 
@@ -22,9 +24,11 @@ PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that we write
 PROGRAMS = {"EPS", "WMF", "EMF"}  # not opened: to show one is to run it, in Ghostscript or in Windows
 IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries our settings in JPEG and WebP
+Quality = Annotated[int, between(1, 100)]
 Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
 
+@checked
 def open_image(source: Source) -> Image.Image:
     """Open a picture as 8-bit sRGB, upright: `RGB`, or `RGBA` where it has transparency.
 
@@ -145,6 +149,7 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return image.convert("RGBA" if channels in (2, 4) else "RGB")
 
 
+@checked
 def to_tensor(image: Image.Image) -> Tensor:
     """A PIL image as `(1, 3, H, W)` in [0, 1]; transparency is flattened on white."""
     if image.mode == "RGBA":
@@ -154,6 +159,7 @@ def to_tensor(image: Image.Image) -> Tensor:
     return pixels.permute(2, 0, 1).unsqueeze(0).contiguous().float().div_(255)  # one copy in float, for it may be large
 
 
+@checked
 def to_pil(image: Tensor) -> Image.Image:
     """A tensor `(3, H, W)` or `(1, 3, H, W)` as an 8-bit PIL image; values outside [0, 1] are clipped."""
     if image.ndim == 4 and image.shape[0] == 1:
@@ -166,6 +172,7 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
+@checked
 def alpha_of(image: Image.Image) -> Image.Image | None:
     """The transparency of a picture as an `L` image, or `None` where it is opaque."""
     return image.getchannel("A") if image.mode == "RGBA" else None
@@ -177,7 +184,8 @@ def fit(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
+@checked
+def resize(image: Maps, size: Pixels | tuple[Pixels, Pixels]) -> Tensor:
     """Resize `(B, C, H, W)` with antialiasing to `(height, width)`, or to a long side with aspect kept."""
     if isinstance(size, int):
         size = fit(tuple(image.shape[-2:]), size)
@@ -209,6 +217,7 @@ def resize_pil(image: Image.Image, long_side: int | None) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
+@checked
 def check_output(path: str | Path, formats: Sequence[str] = tuple(FORMATS)) -> Path:
     """Say before any work whether a picture can be saved under this name.
 
@@ -227,13 +236,14 @@ def check_output(path: str | Path, formats: Sequence[str] = tuple(FORMATS)) -> P
     return path
 
 
+@checked
 def save_image(
     image: Tensor | Image.Image,
     path: str | Path,
     settings: dict | None = None,
     *,
     alpha: Image.Image | None = None,
-    quality: int = 92,
+    quality: Quality = 92,
 ) -> Path:
     """Save a picture, with the settings that made it in its metadata; written aside, then renamed.
 
@@ -280,6 +290,7 @@ def _metadata(kind: str, text: str) -> dict:
     return {"exif": exif}
 
 
+@checked
 def settings_of(path: str | Path) -> dict:
     """The settings stored by `save_image`; empty for a picture made elsewhere.
 
@@ -296,14 +307,16 @@ def settings_of(path: str | Path) -> dict:
         return {}
 
 
-def jpeg_bytes(image: Tensor, quality: int = 90) -> bytes:
+@checked
+def jpeg_bytes(image: Tensor, quality: Quality = 90) -> bytes:
     """JPEG of a tensor, for widgets: small and quick."""
     buffer = io.BytesIO()
     to_pil(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
-def save_film(frames: Sequence[Tensor], path: str | Path, milliseconds: int = 80) -> Path:
+@checked
+def save_film(frames: Sequence, path: str | Path, milliseconds: Count = 80) -> Path:
     """Save pictures `(1, 3, H, W)` as an animated GIF or WebP of the last one's size, resting on the last."""
     path = check_output(path, (".gif", ".webp"))
     if not frames:

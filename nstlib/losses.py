@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .features import FeatureExtractor, default_backbone
+from .arguments import Maps, Share, Weight, check_fields, checked
+from .features import Backbone, Expected, FeatureExtractor, Pooling, default_backbone
 from .images import resize
 
 Formula = Literal["scale_free", "gatys2016", "johnson2016", "pytorch_examples"]
@@ -25,34 +26,26 @@ STYLE_LAYERS = {
 class LossConfig:
     """The critic and the weights of its verdicts, shared by Gatys' painting and by training."""
 
-    style_weight: float = 100.0  # weight of the style loss
-    content_weight: float = 1.0  # weight of the content loss
-    tv_weight: float = 0.0  # weight of the total variation; raise it against speckle
+    style_weight: Weight = 100.0  # weight of the style loss
+    content_weight: Weight = 1.0  # weight of the content loss
+    tv_weight: Weight = 0.0  # weight of the total variation; raise it against speckle
     style_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
     content_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
-    style_layer_weights: tuple[float, ...] | None = None  # one a style layer; None: all equal
-    style_scales: tuple[float, ...] = (1.0,)  # the Gram losses are taken at these scales of the picture
+    style_layer_weights: tuple[Weight, ...] | None = None  # one a style layer; None: all equal
+    style_scales: tuple[Share, ...] = (1.0,)  # the Gram losses are taken at these scales of the picture
     formula: Formula = "scale_free"  # how distances are measured; see PRESETS for the papers' own
-    backbone: Literal["compact", "vgg19", "vgg16"] | None = None  # None: vgg19 on CUDA if downloaded, else compact
+    backbone: Backbone | None = None  # None: vgg19 on CUDA if downloaded, else compact
     weights: Path | None = None  # a state dict to use instead of the backbone's own
-    preprocessing: Literal["torchvision", "oxford"] | None = None  # of that state dict; None: as it says itself
-    pooling: Literal["avg", "max"] = "avg"  # Gatys et al. prefer average pooling
+    preprocessing: Expected | None = None  # of that state dict; None: as it says itself
+    pooling: Pooling = "avg"  # Gatys et al. prefer average pooling
 
     def __post_init__(self):
-        for name in ("style_weight", "content_weight", "tv_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}={getattr(self, name)}: must be a finite number, 0 or more")
+        check_fields(self)
         scales = self.style_scales
-        if not scales or len(set(scales)) < len(scales) or not all(0 < scale <= 1 for scale in scales):
-            raise ValueError(f"style_scales={scales}: must be different numbers in (0, 1], at least one")
-        if self.formula not in DISTANCES:
-            raise ValueError(f"formula={self.formula!r}: choose {', '.join(DISTANCES)}")
-        if self.backbone not in (None, *STYLE_LAYERS):
-            raise ValueError(f"backbone={self.backbone!r}: choose {', '.join(STYLE_LAYERS)}")
+        if len(set(scales)) < len(scales) or 0 in scales:
+            raise ValueError(f"style_scales={scales}: must be different numbers above 0, up to 1")
         layers, weights = self.layers()[1], self.style_layer_weights
-        if weights is not None and (
-            len(weights) != len(layers) or min(weights) < 0 or not 0 < sum(weights) < float("inf")
-        ):
+        if weights is not None and (len(weights) != len(layers) or not 0 < sum(weights) < float("inf")):
             raise ValueError(
                 f"style_layer_weights={weights}: must be {len(layers)} numbers ≥ 0, one for each of {layers}"
             )
@@ -89,7 +82,8 @@ class _Gram(torch.autograd.Function):
             return x @ (gradient + gradient.transpose(1, 2))
 
 
-def gram(features: Tensor) -> Tensor:
+@checked
+def gram(features: Maps) -> Tensor:
     """Gram matrices `(B, C, C)` of features `(B, C, H, W)`: which channels fire together, wherever that is.
 
     G_ij = Σ_hw F_ihw F_jhw / (C·H·W) (Johnson et al. 2016, equation 3), so that pictures of different
@@ -101,7 +95,8 @@ def gram(features: Tensor) -> Tensor:
         return _Gram.apply(flat) / (flat.shape[1] * flat.shape[2])
 
 
-def masked_gram(features: Tensor, mask: Tensor) -> Tensor:
+@checked
+def masked_gram(features: Maps, mask: Maps) -> Tensor:
     """Gram matrix of the features under a soft mask `(1, 1, H, W)` in [0, 1].
 
     Guided Gram matrices of Gatys et al. (Controlling Perceptual Factors, 2017, section 4): the features
@@ -111,7 +106,8 @@ def masked_gram(features: Tensor, mask: Tensor) -> Tensor:
     return gram(features * (guide / guide.square().mean().clamp_min(1e-8).sqrt()))
 
 
-def total_variation(image: Tensor) -> Tensor:
+@checked
+def total_variation(image: Maps) -> Tensor:
     """Mean absolute difference of neighbours, down plus across, of `(B, C, H, W)`; 0 for a flat picture.
 
     Johnson et al. (2016, section 3.2) sum squares instead; the absolute value (Rudin, Osher & Fatemi
@@ -182,6 +178,7 @@ PRESETS = {
 }
 
 
+@checked
 def apply_preset(config: LossConfig, name: str) -> LossConfig:
     """`config` with a preset's settings in every field of the losses that still has its default.
 
@@ -206,6 +203,7 @@ class PerceptualLoss(nn.Module):
     the weights can be changed at any time by `configure`.
     """
 
+    @checked
     def __init__(self, config: LossConfig, extractor: FeatureExtractor | None = None):
         super().__init__()
         self.extractor = extractor or config.extractor()
@@ -225,14 +223,16 @@ class PerceptualLoss(nn.Module):
         self.layer_weights = dict(zip(self.style_layers, (w / total for w in weights), strict=True))
 
     @torch.no_grad()
-    def set_content(self, image: Tensor) -> None:
+    @checked
+    def set_content(self, image: Maps) -> None:
         """Take the content features of `image (B, 3, H, W)` as the target."""
         features = self.extractor(image)
         self.content = {name: features[name] for name in self.content_layers}
 
     @torch.no_grad()
+    @checked
     def set_styles(
-        self, images: Sequence[Tensor], blend: Sequence[float] | None = None, masks: Sequence[Tensor] | None = None
+        self, images: Sequence[Maps], blend: Sequence[Weight] | None = None, masks: Sequence[Maps] | None = None
     ) -> None:
         """Take the Gram matrices of one or more style pictures `(1, 3, h, w)` as the target.
 

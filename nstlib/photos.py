@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from tqdm.auto import tqdm
 
+from .arguments import Count, Natural, Pixels, checked
 from .errors import ImageError, reason
 from .images import PICTURES, open_image, reading, to_tensor
 from .samples import stay_https
@@ -39,7 +40,8 @@ class PhotoFolder(Dataset):
         ImageError: no such folder, or no photograph in it.
     """
 
-    def __init__(self, folder: str | Path, side: int = 256, max_photos: int | None = None, seed: int = 0):
+    @checked
+    def __init__(self, folder: str | Path, side: Pixels = 256, max_photos: Count | None = None, seed: Natural = 0):
         self.folder, self.side, self.seed = Path(folder), side, seed
         if not self.folder.is_dir():
             raise ImageError(f"{folder}: no such folder. Give one with photographs, or get COCO by `nst photos`.")
@@ -161,6 +163,7 @@ COCO_SPLITS = {  # SHA-256, as in TensorFlow Datasets; 5,000, 82,783 (what Johns
 }
 
 
+@checked
 def fetch_coco(split: str, folder: str | Path = "photos") -> Path:
     """Download and unpack the photographs of COCO (Lin et al. 2014), going on with a broken download.
 

@@ -9,6 +9,7 @@ from PIL import Image
 from skimage import data as photographs
 from torch import Tensor
 
+from .arguments import Pixels, checked
 from .errors import ImageError, reason
 from .images import Source, open_image, resize_pil, to_tensor
 
@@ -175,7 +176,8 @@ def sample_names() -> dict[str, list[str]]:
     }
 
 
-def load_image(source: Source, size: int | None = None) -> Tensor:
+@checked
+def load_image(source: Source, size: Pixels | None = None) -> Tensor:
     """A picture as `(1, 3, H, W)` in [0, 1]: a sample's name, or anything `open_image` takes.
 
     Args:
@@ -189,6 +191,7 @@ def load_image(source: Source, size: int | None = None) -> Tensor:
     return to_tensor(resize_pil(find_image(source), size))
 
 
+@checked
 def find_image(source: Source) -> Image.Image:
     """Like `open_image`, and knows the samples' names; a PIL image in `RGB` or `RGBA`."""
     if not isinstance(source, str) or os.path.isfile(source):

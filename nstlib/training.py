@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from .arguments import Count, Natural, Positive, Share, Weight, between, checked
 from .errors import CheckpointError
 from .features import load_plain
 from .files import write_aside
@@ -45,55 +46,40 @@ class TrainConfig(LossConfig):
     """All settings of a training run; the same names are the command line's flags."""
 
     dataset: Path  # folder of photographs
-    style: str | tuple[str, ...]  # the painting: a file or a sample's name; several make one adjustable network
+    style: (
+        str | Path | tuple[str | Path, ...]
+    )  # the painting: a file or a sample's name; several make one adjustable network
     save_model: Path = Path("model.safetensors")  # where the trained network goes
-    style_weight: float = 12.0  # weight of the style loss
-    content_weight: float = 1.0  # weight of the content loss
-    tv_weight: float = 0.2  # weight of the total variation; raise it against speckle
+    style_weight: Weight = 12.0  # weight of the style loss
+    content_weight: Weight = 1.0  # weight of the content loss
+    tv_weight: Weight = 0.2  # weight of the total variation; raise it against speckle
     style_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
     content_layers: tuple[str, ...] | None = ("relu2_2", "relu3_2")  # the finer one keeps faces and flat areas readable
-    style_scales: tuple[float, ...] = (1.0, 0.5, 0.25)  # the Gram losses are taken at these scales of the picture
-    stability_weight: float = 30.0  # against patterns that stick to pixel grid or border; with the scale-free formula
-    steps: int | None = None  # optimiser steps; None: by epochs
-    epochs: float = 2.0  # times through the photographs, where steps are not given
-    batch_size: int = 4  # photographs a step, for each process
-    accumulate: int = 1  # batches a step: a larger batch in the same memory
-    image_size: int = 256  # side of the crops, pixels
-    style_size: int = 512  # long side of the style picture, pixels
-    max_photos: int | None = None  # use this many photographs, chosen by the seed
-    lr: float = 2e-3  # Adam's rate at the start, falling to 0 along a cosine
+    style_scales: tuple[Share, ...] = (1.0, 0.5, 0.25)  # the Gram losses are taken at these scales of the picture
+    stability_weight: Weight = 30.0  # against patterns that stick to pixel grid or border; with the scale-free formula
+    steps: Count | None = None  # optimiser steps; None: by epochs
+    epochs: Positive = 2.0  # times through the photographs, where steps are not given
+    batch_size: Annotated[int, between(1, 4096)] = 4  # photographs a step, for each process
+    accumulate: Count = 1  # batches a step: a larger batch in the same memory
+    image_size: Annotated[int, between(32, 4096)] = 256  # side of the crops, pixels
+    style_size: Annotated[int, between(32, 4096)] = 512  # long side of the style picture, pixels
+    max_photos: Count | None = None  # use this many photographs, chosen by the seed
+    lr: Positive = 2e-3  # Adam's rate at the start, falling to 0 along a cosine
     network: TransformerConfig = field(default_factory=lambda: TransformerConfig(width=16))  # the layout
     extend: str | None = None  # add the styles to this adjustable network; its others stay as they are, to the bit
     init_model: str | None = None  # start from this trained network, with its layout; None: from random weights
     checkpoint_dir: Path | None = None  # state, log and sample sheets; None: SAVE_MODEL without its ending
-    log_every: int = 50  # steps between lines of the log
-    checkpoint_every: int = 500  # steps between checkpoints and sample sheets
+    log_every: Count = 50  # steps between lines of the log
+    checkpoint_every: Count = 500  # steps between checkpoints and sample sheets
     precision: Literal["no", "bf16", "fp16"] | None = None  # None: what suits the device
     compile: bool = False  # torch.compile the network: a minute's wait, then faster on CUDA
-    workers: int = 2  # processes that read photographs
-    seed: int = 0  # of the weights, the order and the crops
+    workers: Annotated[int, between(0, 256)] = 2  # processes that read photographs
+    seed: Natural = 0  # of the weights, the order and the crops
     provenance: str = ""  # kept in the network's card: where photographs and painting come from, their licences
     device: str | None = None  # cpu, cuda, mps; None: the best there is
 
     def __post_init__(self):
         super().__post_init__()
-        least = {"batch_size": 1, "accumulate": 1, "image_size": 32, "style_size": 32, "workers": 0}
-        least |= {"log_every": 1, "checkpoint_every": 1, "steps": 1, "max_photos": 1}
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is None and name in ("steps", "max_photos"):
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
-                raise ValueError(f"{name}={value!r}: must be a whole number, at least {smallest}")
-        if not 0 <= self.stability_weight < math.inf:
-            raise ValueError(f"stability_weight={self.stability_weight}: must be a finite number, 0 or more")
-        for name in ("epochs", "lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be a finite number above 0")
-        if not self.sources or not all(isinstance(source, str | Path) and str(source) for source in self.sources):
-            raise ValueError(f"style={self.style!r}: give a painting's file or name, or several in a tuple")
-        if self.precision not in (None, "no", "bf16", "fp16"):
-            raise ValueError(f"precision={self.precision!r}: choose no, bf16 or fp16")
         if Path(self.save_model).suffix != ".safetensors":
             raise ValueError(f"save_model={str(self.save_model)!r}: networks are saved as .safetensors")
 
@@ -160,6 +146,7 @@ class Trainer:
         ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
     """
 
+    @checked
     def __init__(self, config: TrainConfig):
         self.config, self.count, self.rate_scale, self.seconds = config, 0, 1.0, 0.0
         self.notes: list[str] = []
@@ -207,7 +194,8 @@ class Trainer:
         progress = min(1.0, self.count / self.steps)
         return self.rate_scale * self.config.lr * warm * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def step(self, n: int = 1) -> TrainState:
+    @checked
+    def step(self, n: Natural = 1) -> TrainState:
         """Advance up to `n` steps, not beyond the end; returns the mean losses over them."""
         for _ in range(min(n, self.steps - self.count)):
             self.advance()
@@ -463,6 +451,7 @@ class Trainer:
             tqdm.write(note)
 
 
+@checked
 def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = None) -> TransformerNet:
     """Train to the end, or to Ctrl-C, saving on the way; the same call again goes on where it stopped.
 

@@ -4,21 +4,24 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .colour import recolour
+from .arguments import Pixels, Share, Weight, between, check_fields, checked
+from .colour import Method, recolour
 from .errors import CheckpointError, WeightsError, reason
 from .features import BUNDLED, read_weights
 from .files import write_aside
-from .images import Source, frame, unframe
-from .samples import load_image
+from .images import Source, frame, resize_pil, to_tensor, unframe
+from .memory import Need, available, measured, within_memory
+from .samples import find_image
 
 FORMAT = 1  # of the files that `save` writes
 
@@ -27,8 +30,10 @@ FORMAT = 1  # of the files that `save` writes
 class TransformerConfig:
     """The layout of a network; the defaults are Johnson et al.'s (supplementary material, table 1)."""
 
-    width: int = 32  # channels of the first layer; the residual blocks have four times as many
-    residual_blocks: int = 5  # at a quarter of the picture's size
+    width: Annotated[int, between(1, 512)] = (
+        32  # channels of the first layer; the residual blocks have four times as many
+    )
+    residual_blocks: Annotated[int, between(0, 512)] = 5  # at a quarter of the picture's size
     norm: Literal["instance", "batch"] = "instance"  # Johnson et al. had batch; instance spares the white blobs
     upsample: Literal["resize", "deconv"] = "resize"  # nearest-neighbour resize + convolution, or transposed
     downsample: Literal["stride", "maxpool"] = "stride"  # strided convolution, or convolution + max pooling
@@ -36,21 +41,11 @@ class TransformerConfig:
     styles: tuple[str, ...] = ()  # names of the styles of an adjustable network; () for a network of one style
 
     def __post_init__(self):
-        if len(set(self.styles)) < len(self.styles) or not all(isinstance(name, str) for name in self.styles):
+        check_fields(self)
+        if len(set(self.styles)) < len(self.styles):
             raise ValueError(f"styles={self.styles}: must be different names")
         if self.styles and (self.norm != "instance" or self.legacy_range):
             raise ValueError("styles: an adjustable network needs norm='instance' and legacy_range=False")
-        for name in ("width", "residual_blocks"):
-            value, least = getattr(self, name), name == "width"
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 512:
-                raise ValueError(f"{name}={value!r}: must be a whole number from {int(least)} to 512")
-        if not isinstance(self.legacy_range, bool):
-            raise ValueError(f"legacy_range={self.legacy_range!r}: must be True or False")
-        for field in fields(self)[2:5]:
-            if getattr(self, field.name) not in field.type.__args__:
-                raise ValueError(
-                    f"{field.name}={getattr(self, field.name)!r}: choose {' or '.join(field.type.__args__)}"
-                )
 
 
 class ReflectionConv(nn.Conv2d):
@@ -166,6 +161,7 @@ class TransformerNet(nn.Module):
         card: what is known of its training: style, critic, photographs, steps, quality; may be empty.
     """
 
+    @checked
     def __init__(self, config: TransformerConfig | None = None, card: dict | None = None):
         super().__init__()
         self.config, self.card = config or TransformerConfig(), card or {}
@@ -198,7 +194,8 @@ class TransformerNet(nn.Module):
             x = x + share * image.clamp(0.01, 0.99).logit()
         return (x / 255).clamp(0, 1) if self.config.legacy_range else x.sigmoid()
 
-    def mix(self, styles: str | Mapping[str, float] | None = None, strength: float = 1.0) -> Tensor:
+    @checked
+    def mix(self, styles: str | Mapping[str, Weight] | None = None, strength: Share = 1.0) -> Tensor:
         """The `mix (1, rows)` for a style, or shares of several, at a strength from 0 (photograph) to 1.
 
         Raises:
@@ -211,12 +208,20 @@ class TransformerNet(nn.Module):
         unknown = [name for name in shares if name not in names]
         if unknown:
             raise ValueError(f"style {unknown[0]!r}: this network has {', '.join(names)}")
-        if not shares or min(shares.values()) < 0 or not 0 < sum(shares.values()) < math.inf:
-            raise ValueError(f"style shares {shares}: must be numbers ≥ 0, at least one above 0")
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength={strength}: must be between 0 and 1")
+        if not 0 < sum(shares.values()) < math.inf:
+            raise ValueError(f"styles={shares}: at least one share must be above 0")
         row = [1 - strength] + [strength * shares.get(name, 0.0) / sum(shares.values()) for name in names]
         return torch.tensor([row], device=next(self.parameters()).device)
+
+    @cached_property
+    def need(self) -> Need:
+        """The memory that `paint` takes with this network."""
+
+        @torch.inference_mode()
+        def trial(side: int) -> None:
+            self(frame(torch.full((1, 3, side, side), 0.5)).to(next(self.parameters()).device))
+
+        return measured(trial, fixed=28e6)  # the convolutions' code is made on first use
 
     def save(self, path: str | Path) -> Path:
         """Write weights in float16, layout and card to a `.safetensors` file, aside and then renamed.
@@ -253,13 +258,15 @@ def _pad_to_multiple(x: Tensor, of: int = 4, least: int = 16) -> Tensor:
     return F.pad(x, (0, -x.shape[-1] % of, 0, -x.shape[-2] % of), mode="reflect")
 
 
+@checked
 def paint(
     content: Source,
     model: "TransformerNet | str | Path",
-    size: int | None = None,
-    preserve_colour: Literal["none", "luminance", "mean", "histogram"] = "none",
-    styles: str | Mapping[str, float] | None = None,
-    strength: float | None = None,
+    size: Pixels | None = None,
+    preserve_colour: Method = "none",
+    styles: str | Mapping[str, Weight] | None = None,
+    strength: Share | None = None,
+    fit: bool = False,
 ) -> Tensor:
     """Paint a picture in one pass, on the device where the network is, with a mirrored margin that is cut off.
 
@@ -270,23 +277,30 @@ def paint(
         preserve_colour: keep the content's colours, by luminance, mean and covariance, or histogram.
         styles: of an adjustable network: a name, or shares by name such as `{"swirl": 0.7, "ink": 0.3}`.
         strength: of an adjustable network: from 0, the photograph, to 1.
+        fit: where the memory does not suffice, paint at the largest size that fits.
 
     Returns:
         `(1, 3, H, W)` in [0, 1], on the CPU.
 
     Raises:
-        ImageError, CheckpointError: a picture or a model that cannot be read.
+        ImageError, CheckpointError: a picture or a model that cannot be read; memory that does not suffice.
         ValueError: a style or a strength that this network does not have.
     """
     net = model if isinstance(model, TransformerNet) else load_transformer(model)
     mix = asked(net, styles, strength)
-    photo = load_image(content, size)
-    with torch.inference_mode():
-        painted = net(frame(photo).to(next(net.parameters()).device), mix).cpu()
-    return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
+    device = next(net.parameters()).device
+    free, picture = available(device), find_image(content)
+
+    def work(side: int) -> Tensor:
+        photo = to_tensor(resize_pil(picture, side))
+        with torch.inference_mode():
+            painted = net(frame(photo).to(device), mix).cpu()
+        return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
+
+    return within_memory(picture.size[::-1], size or max(picture.size), net.need, free, fit, work)
 
 
-def asked(net: TransformerNet, styles: str | Mapping[str, float] | None, strength: float | None) -> Tensor | None:
+def asked(net: TransformerNet, styles: str | Mapping[str, Weight] | None, strength: float | None) -> Tensor | None:
     """The network's `mix`; `None` for a network of one style that nobody asks for more.
 
     Raises:
@@ -324,6 +338,7 @@ def model_files() -> dict[str, Path]:
     return {path.stem: path for path in sorted(BUNDLED.glob("*.safetensors")) if path.stem != "compact"}
 
 
+@checked
 def load_transformer(model: str | Path, norm: Literal["instance", "batch"] | None = None) -> TransformerNet:
     """A trained network, ready to paint.
 
@@ -453,6 +468,7 @@ def _groups(state: dict[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]:
 # ── export ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+@checked
 def export_onnx(net: TransformerNet, path: str | Path) -> Path:
     """Write the network as ONNX: `picture` to `painting`, both `(1, 3, height, width)` in [0, 1], any size from 16.
 

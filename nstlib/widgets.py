@@ -3,7 +3,9 @@
 import asyncio
 import html
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import torch
 from IPython.display import display
@@ -24,6 +26,7 @@ from ipywidgets import (
 )
 from torch import Tensor
 
+from .arguments import Side, between, checked
 from .colour import METHODS
 from .errors import NstError
 from .gatys import GatysConfig, GatysPainter, best_device
@@ -55,14 +58,17 @@ class ControlDesk:
 
     open_desk: "ControlDesk | None" = None
 
+    @checked
     def __init__(
         self,
         content: str = "cat",
         styles: tuple[str, ...] = ("swirl",),
         config: GatysConfig | None = None,
-        seconds: float = 0.08,
+        seconds: Annotated[float, between(0, 10)] = 0.08,
     ):
         self.config = config or GatysConfig(size=192, tv_weight=0.1)
+        if self.config.size == "full":
+            raise ValueError("config: of a desk needs a size in pixels, not 'full'")
         self.seconds, self.closed, self._quiet = seconds, False, False
         self._past: list[tuple[dict, Tensor]] = []
         self._changed, self._content_name = 0.0, content
@@ -70,7 +76,7 @@ class ControlDesk:
         self._build(content, styles)
         self.loss = PerceptualLoss(self.config).to(best_device(self.config.device))
         self._start(None)
-        if ControlDesk.open_desk:
+        if ControlDesk.open_desk:  # now: a desk that cannot be made takes none away
             ControlDesk.open_desk.close()
         ControlDesk.open_desk = self
 
@@ -80,10 +86,11 @@ class ControlDesk:
         layers = self.config.layers()[1]
         self.content = _photographs(content)
         self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
-        self.styles = SelectMultiple(
-            options=sample_names()["paintings"], value=styles, rows=6, description="styles", style=LABEL
+        paintings = _with(sample_names()["paintings"], *styles)
+        self.styles = SelectMultiple(options=paintings, value=styles, rows=6, description="styles", style=LABEL)
+        self.size = Dropdown(
+            options=_with(SIZES, self.config.size), value=self.config.size, description="long side", style=LABEL
         )
-        self.size = Dropdown(options=SIZES, value=self.config.size, description="long side", style=LABEL)
         self.sliders = {
             name: _log_slider(name.replace("_", " "), getattr(self.config, name), *WEIGHTS[name]) for name in WEIGHTS
         }
@@ -313,7 +320,10 @@ class Playground:
     open_desk: "Playground | None" = None
     rest = 0.4  # seconds
 
-    def __init__(self, model: str | TransformerNet = "studio", content: str = "cat", quick: int = 256, size: int = 512):
+    @checked
+    def __init__(
+        self, model: str | TransformerNet = "studio", content: str = "cat", quick: Side = 256, size: Side = 512
+    ):
         self.net = model if isinstance(model, TransformerNet) else load_transformer(model).to(best_device())
         self.net.mix()  # says what is wrong with a network of one style
         self.quick, self.size, self.closed, self._timer, self._quiet = quick, size, False, None, False
@@ -440,10 +450,14 @@ class Playground:
         self.view.close()
 
 
-def _photographs(first: str) -> Dropdown:
-    """A choice of the samples and whatever comes first."""
-    names = list(dict.fromkeys([first, *sample_names()["photographs"]]))
-    return Dropdown(options=names, value=first, description="photograph", style=LABEL)
+def _photographs(chosen: str) -> Dropdown:
+    names = _with(sample_names()["photographs"], chosen)
+    return Dropdown(options=names, value=chosen, description="photograph", style=LABEL)
+
+
+def _with(options: Sequence, *chosen) -> list:
+    """The options, and what was chosen besides, such as a file."""
+    return [*options, *(value for value in chosen if value not in options)]
 
 
 def _uploaded_file(value) -> tuple[str, bytes]:

@@ -119,5 +119,5 @@ def test_no_gradient_and_no_change_of_the_input(method):
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="'sepia': choose none, luminance, mean, histogram"):
+    with pytest.raises(ValueError, match="method='sepia': must be none or luminance or mean or histogram"):
         recolour(IMAGE, REFERENCE, "sepia")

@@ -121,7 +121,7 @@ def test_tiny_pictures_pass(size):
     ids=str,
 )
 def test_wrong_arguments(arguments):
-    with pytest.raises(ValueError, match=r"choose|lack|at least one"):
+    with pytest.raises(ValueError, match=next(iter(arguments))):
         FeatureExtractor(**{"backbone": "compact", "layers": ("relu1_1",), "weights": None, **arguments})
 
 

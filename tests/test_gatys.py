@@ -8,22 +8,25 @@ import pytest
 import torch
 from PIL import Image
 
+from nstlib import gatys
 from nstlib.errors import ImageError
 from nstlib.features import FeatureExtractor
 from nstlib.gatys import Film, GatysConfig, GatysPainter, best_device, pyramid, stylize
 from nstlib.images import save_image
 from nstlib.losses import LossConfig, PerceptualLoss
+from nstlib.memory import Need
 
 QUICK = GatysConfig(backbone="compact", size=32, smallest=16, steps=3, device="cpu")
 
 
 @pytest.fixture(autouse=True)
 def tiny_critic(monkeypatch):
-    """Every critic here is a tiny random one; what tests draw besides is seeded too."""
+    """Every critic here is a tiny random one, with no trial of its memory; what tests draw besides is seeded too."""
     torch.manual_seed(0)
     content, style = QUICK.layers()
     critic = FeatureExtractor("compact", tuple({*content, *style}), weights=None)
     monkeypatch.setattr(LossConfig, "extractor", lambda self: critic)
+    monkeypatch.setattr(gatys, "stylize_need", lambda *settings: Need(0, 0))
 
 
 @pytest.fixture
@@ -421,5 +424,7 @@ def test_bad_arguments(content, style, photo_file):
         stylize(content, [], QUICK)
     with pytest.raises(ImageError, match="nosuch"):
         stylize(content, style, replace(QUICK, init="nosuch.png"))
+    with pytest.raises(ValueError, match=r"image: has shape \(1, 3, 20, 16\), must have the content's"):
+        GatysPainter(content, [style], QUICK, image=style)
     with pytest.raises(ValueError, match="device='abacus'"):
         best_device("abacus")

@@ -310,7 +310,7 @@ def test_blend_mixes_the_targets(loss_of, critic, pictures):
 
 @pytest.mark.parametrize("blend", [(1,), (1, 1, 1), (-1, 2), (0, 0), (1, float("nan")), (1, float("inf"))])
 def test_bad_blend(loss_of, pictures, blend):
-    with pytest.raises(ValueError, match="style_blend"):
+    with pytest.raises(ValueError, match="blend="):
         loss_of(pictures[1:], blend)
 
 

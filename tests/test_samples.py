@@ -54,7 +54,7 @@ def test_names_are_listed_once():
     assert len(names) == len(set(names)) == len(PHOTOGRAPHS) + len(PAINTINGS) + len(MASTERPIECES)
 
 
-@pytest.mark.parametrize("name", ["no_such_sample", "", "n" * 5000])
+@pytest.mark.parametrize("name", ["no_such_sample", "n" * 5000])
 def test_unknown_name(name):
     with pytest.raises(ImageError):
         load_image(name)

@@ -508,6 +508,14 @@ def test_other_settings_refuse_to_go_on(config, monkeypatch, name, value):
     assert files(config) == before
 
 
+def test_numbers_of_numpy_do_not_keep_a_run_from_going_on(config):
+    """As from `for lr in np.logspace(…)`: a checkpoint that holds one cannot be read without running code."""
+    config = replace(config, lr=np.float64(config.lr), style_scales=(np.float64(1.0), np.float64(0.5)))
+    cut(config, 5)
+    train(config)
+    assert "going on" in " ".join(Trainer(config).notes)
+
+
 def test_settings_that_may_change(config, tmp_path):
     whole = train(elsewhere(config))
     cut(config, 5)

@@ -291,7 +291,7 @@ def test_bundled_networks_go_by_name(bundle, monkeypatch, tmp_path):
     assert load_transformer("wave").config.width == 3
 
 
-@pytest.mark.parametrize("name", ["waves", "compact", "no/such.safetensors", "", "n" * 5000])
+@pytest.mark.parametrize("name", ["waves", "compact", "no/such.safetensors", "n" * 5000])
 def test_unknown_model(name, bundle, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=rf"^{name}: no such model\. .* night wave\."):
@@ -534,7 +534,7 @@ def test_paint_has_a_mirrored_margin():
 
     photo = torch.rand(1, 3, 24, 30, generator=torch.Generator().manual_seed(1))
     painted = paint(photo, Recorder(TransformerConfig(width=1, residual_blocks=0)))
-    (met,) = seen
+    met = seen[-1]  # before it come the trials of its memory
     assert met.shape[-2:] == (40, 46)
     torch.testing.assert_close(met[..., 8:-8, 7], met[..., 8:-8, 9])  # mirrored about the first column
     torch.testing.assert_close(painted, met[..., 8:-8, 8:-8])

@@ -202,6 +202,25 @@ def test_a_new_desk_closes_the_old_one(desk):
     new.close()
 
 
+def test_what_a_desk_has_no_name_for(photo_file):
+    """Files, and sizes of one's own, are choices like the samples."""
+    desk = ControlDesk(str(photo_file), (str(photo_file), "ink"), nst.GatysConfig(backbone="compact", size=50))
+    assert desk.shape == (38, 50) and set(desk.blend) == {str(photo_file), "ink"}
+    desk.tick()
+    assert desk.painter.count >= 1
+    desk.content.value = "cat"
+    assert desk.shape == (33, 50)
+    desk.close()
+
+
+@pytest.mark.parametrize("wrong", [{"content": "nosuch"}, {"styles": ("nosuch",)}, {"seconds": -1}], ids=str)
+def test_a_desk_that_cannot_be_made_takes_none_away(desk, wrong):
+    with pytest.raises((nst.ImageError, ValueError), match=r"nosuch|seconds"):
+        ControlDesk(**{"config": CONFIG, **wrong})
+    desk.tick()
+    assert not desk.closed and desk.painter.count == 1 and ControlDesk.open_desk is desk
+
+
 def test_message_is_escaped(desk):
     desk._uploaded({"new": upload("<b>.png", b"?", 8)})
     assert "<b>" not in desk.message.value and "&lt;b&gt;" in desk.message.value
