@@ -125,7 +125,7 @@ show([nst.paint(photo, net, styles=name) for name in names], names, columns=3, h
 # Sliders for the *training* loss come too late: who wants to train again for a little less style? Babaeizadeh & Ghiasi (2018)
 # draw the weight of the style loss at random at each training step and tell the network. Ours tells it through the same door:
 # besides the nine styles there is a row of $\gamma,\beta$ for *the photograph itself*, and strength moves on the straight line
-# between them. In training every picture has its own random style and strength, and its style loss counts by the square of it.
+# between them. In training every picture has its own random style and strength, and its style loss counts by that strength.
 
 # %%
 coffee, strengths = nst.load_image("coffee", size), (0.0, 0.25, 0.5, 0.75, 1.0)

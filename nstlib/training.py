@@ -255,14 +255,14 @@ class Trainer:
     def _adjust(self, count: int) -> Tensor:
         """A random style and strength for each picture of a batch: the network's mix `(count, rows)`.
 
-        The style loss is weighted by the square of the strength (Babaeizadeh & Ghiasi 2018 draw the weights
+        The style loss is weighted by the strength (Babaeizadeh & Ghiasi 2018 draw the weights
         of the losses), and balanced, so that no style starves.
         """
         names, rows = self.config.names, len(self.net.config.styles) + 1
         which = torch.randint(len(names), (count,))
         strength = (2 * torch.rand(count) - 0.1).clamp(0, 1)  # 0 now and then, 1 nearly every other time
         shares = F.one_hot(which, len(names)).float()
-        self.loss.set_each(shares.to(self.device), (strength.square() * self._balance[which]).to(self.device))
+        self.loss.set_each(shares.to(self.device), (strength * self._balance[which]).to(self.device))
         mix = torch.zeros(count, rows)
         mix[:, 0] = 1 - strength
         mix[:, rows - len(names) :] = strength[:, None] * shares
