@@ -1,6 +1,7 @@
 """The project around the library: one list of dependencies, nothing astray, notebooks as they should be."""
 
 import inspect
+import itertools
 import json
 import re
 import subprocess
@@ -157,3 +158,22 @@ def test_notebook_shows_a_picture(path):
 def test_notebook_carries_no_state(path):
     assert "widgets" not in read(path)["metadata"]
     assert [cell["metadata"] for cell in read(path)["cells"] if "execution" in cell["metadata"]] == []
+
+
+def test_notebooks_lead_from_one_to_the_next():
+    for path, following in itertools.pairwise(SCRIPTS):
+        text, later = path.read_text(encoding="utf-8"), following.read_text(encoding="utf-8")
+        title, later_title = (re.search(r"^# # (.*)$", each, re.MULTILINE)[1] for each in (text, later))
+        assert f"Next: [{later_title}]({following.stem}.ipynb)" in text, path.name
+        assert f"Previous: [{title}]({path.stem}.ipynb)" in later, following.name
+
+
+def test_readme_names_what_is_public():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in nstlib.__all__ if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=[path.stem for path in SCRIPTS])
+def test_exercises_have_folded_solutions(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("<details>") == text.count("</details>") >= 1
