@@ -7,6 +7,7 @@ crops and the random state of any step follow.
 
 import json
 import math
+import os
 import platform
 import signal
 import threading
@@ -26,7 +27,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from .errors import CheckpointError
-from .files import write_aside
+from .files import hold, let_go, sweep, write_aside
 from .gatys import best_device
 from .images import resize, save_image
 from .losses import LossConfig, PerceptualLoss
@@ -180,8 +181,7 @@ class Trainer:
         self.model, self.optimiser = self.accelerator.prepare(self.net, optimiser)
         self._sums, self._since, self._batches = {}, time.perf_counter(), None
         if main:
-            with _writing(config.folder):
-                (config.folder / "samples").mkdir(parents=True, exist_ok=True)
+            _take(config)
             tqdm.write(self.photos.report())
         if (config.folder / "state.pth").exists():
             self._resume()
@@ -463,9 +463,16 @@ def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = N
 
     Raises:
         ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
+        CheckpointError: on the way, the disk is full or the loss does not stay finite.
     """
-    trainer = Trainer(config)
-    main = trainer.accelerator.is_main_process
+    try:
+        return _train(Trainer(config), callback)
+    finally:  # a notebook's process lives on
+        let_go(config.folder)
+
+
+def _train(trainer: Trainer, callback: Callable[[TrainState], None] | None) -> TransformerNet:
+    config, main = trainer.config, trainer.accelerator.is_main_process
     with (
         _stop_signals() as stopped,
         tqdm(total=trainer.steps, initial=trainer.count, desc="training", disable=not main, mininterval=0.5) as bar,
@@ -576,6 +583,24 @@ def _plain(value):
     if isinstance(value, TransformerConfig):
         return asdict(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _take(config: TrainConfig) -> None:
+    """Make the run's folders, keep other runs out, and clear away what a killed one had half written."""
+    model = Path(config.save_model)
+    with _writing(config.folder):
+        (config.folder / "samples").mkdir(parents=True, exist_ok=True)
+        if not hold(config.folder):
+            raise CheckpointError(
+                f"{config.folder}: another process trains in this folder. Wait for its end, stop it (Ctrl-C), or "
+                f"give another --checkpoint-dir."
+            )
+    with _writing(model):
+        model.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(model.parent, os.W_OK):
+            raise PermissionError(f"no permission to write into {model.parent}")
+    for folder, stem in ((config.folder, None), (config.folder / "samples", None), (model.parent, model.stem)):
+        sweep(folder, stem)
 
 
 @contextmanager
