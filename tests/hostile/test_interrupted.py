@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +56,13 @@ class Victims:
     """Starts runs of `nst` within milliseconds, and has them killed; see warm.py."""
 
     def __init__(self, photos: Path, folder: Path):
-        warm = [sys.executable, str(Path(__file__).with_name("warm.py")), json.dumps(training(photos, folder / "warm"))]
+        runs = [training(photos, folder / "warm"), painting(photos, folder / "warm.png")]
+        command = [sys.executable, str(Path(__file__).with_name("warm.py")), json.dumps(runs)]
         pipe, self.output = subprocess.PIPE, folder / "output.txt"
-        self.process = subprocess.Popen(warm, env=ENVIRONMENT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        self.process = subprocess.Popen(
+            command, env=ENVIRONMENT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+        )
+        self.run(["samples"])  # answered when it is warm
 
     def run(self, arguments: list[str], **when) -> int:
         """The exit status of a run, killed at the moment given; negative where it was."""
@@ -102,30 +108,87 @@ def result(folder: Path) -> dict:
     return {"net": tensors, "optimiser": moments, "log": log, "files": files, "sheets": sheets, "model": model}
 
 
-KILLS = {
-    "at a random moment": lambda rng, seconds, folder: {"seconds": rng.uniform(0, seconds)},
-    "between two operations on files": lambda rng, seconds, folder: {"operation": (rng.randint(1, 40), str(folder))},
-    "in the middle of writing a file": lambda rng, seconds, folder: {"bytes": rng.randint(1, 60_000)},
-}
+@dataclass
+class Extent:
+    """How long a run is in each of the three ways in which the moment to kill it is drawn."""
+
+    seconds: float
+    operations: int  # on files
+    bytes: int  # of its largest file
+
+    def moment(self, what: str, rng: random.Random, folder: Path) -> dict:
+        """When to kill it, as warm.py wants to be told."""
+        if what == "at a random moment":
+            return {"seconds": rng.uniform(0, self.seconds)}
+        if what == "between two operations on files":
+            return {"operation": (rng.randint(1, self.operations), str(folder))}
+        return {"bytes": rng.randint(1, self.bytes)}
+
+
+KILLS = ["at a random moment", "in the middle of a write", "at a random moment", "between two operations on files"] * 15
+KILLED = (-signal.SIGKILL, -signal.SIGXFSZ)
+
+
+def timed(victims: Victims, arguments: list[str]) -> float:
+    """Seconds that a run takes, with all of Python's and torch's caches warm."""
+    start = time.perf_counter()
+    victims.finish(arguments)
+    return time.perf_counter() - start
 
 
 def test_a_training_killed_again_and_again_ends_as_if_it_had_not(photos, victims, tmp_path, survived, times):
-    rng, counts, resumed, runs = random.Random(6), dict.fromkeys(KILLS, 0), 0, 0
-    start = time.perf_counter()
+    rng, left, counts, resumed = random.Random(6), KILLS * times, Counter(), 0
     victims.finish(training(photos, tmp_path / "whole"))
-    seconds, expected = time.perf_counter() - start, result(tmp_path / "whole")
-    while min(counts.values()) < 30 * times:
-        folder = tmp_path / str(runs)
-        ended = False
-        while not ended:
-            for what, kill in KILLS.items():
-                status = victims.run(training(photos, folder), **kill(rng, seconds, folder))
-                assert status in (0, -signal.SIGKILL, -signal.SIGXFSZ), victims.output.read_text()
-                counts[what] += status < 0
-                check_training(folder)
-                ended = status == 0
-                if ended:
-                    break
-        runs += 1
-        assert result(folder) == expected
-    print(counts, runs, seconds)
+    expected, seconds = result(tmp_path / "whole"), timed(victims, training(photos, tmp_path / "again"))
+    extent = Extent(seconds, 90, (tmp_path / "whole" / "net" / "state.pth").stat().st_size)
+    status, folder = 0, tmp_path / "0"
+    while left or status:
+        when = extent.moment(left[-1], rng, folder) if left else {}
+        status = victims.run(training(photos, folder), **when)
+        check_training(folder)
+        if status:
+            assert status in KILLED, victims.output.read_text()
+            counts[left.pop()] += 1
+        else:
+            assert result(folder) == expected
+            resumed, folder = resumed + 1, tmp_path / str(resumed + 1)
+    for what, count in counts.items():
+        survived("interrupted work", f"a training killed {what}", count)
+    survived("interrupted work", "a killed training that went on and ended bit for bit as one left alone", resumed)
+
+
+def test_a_painting_killed_leaves_the_picture_before_it_or_a_whole_one(photos, victims, tmp_path, survived, times):
+    rng, output, counts = random.Random(7), tmp_path / "out" / "painted.png", Counter()
+    output.parent.mkdir()
+    seconds = timed(victims, painting(photos, output))
+    whole, extent = open_image(output).tobytes(), Extent(seconds, 7, output.stat().st_size)
+    left = KILLS * times
+    while left:
+        what, older = left[-1], rng.random() < 0.5
+        output.unlink(missing_ok=True)
+        if older:
+            Image.new("RGB", (32, 29), "red").save(output)
+        before = output.read_bytes() if older else None
+        status = victims.run(painting(photos, output), **extent.moment(what, rng, output.parent))
+        if output.exists() and output.read_bytes() != before:
+            assert open_image(output).tobytes() == whole
+        else:
+            assert output.exists() == older
+        if status:
+            assert status in KILLED, victims.output.read_text()
+            counts[left.pop()] += 1
+    for what, count in counts.items():
+        survived("interrupted work", f"a painting killed {what}", count)
+
+
+def test_leftovers_of_killed_paintings_go_after_an_hour(photos, victims, tmp_path):
+    output = tmp_path / "out" / "painted.png"
+    output.parent.mkdir()
+    while not list(output.parent.glob(".*")):
+        victims.run(painting(photos, output), bytes=500)
+    victims.finish(painting(photos, output))
+    (part,) = output.parent.glob(".*")  # it might be another one's, at work right now
+    os.utime(part, (0, 0))
+    (output.parent / ".painted-notes.part.txt").touch()
+    victims.finish(painting(photos, output))
+    assert {path.name for path in output.parent.iterdir()} == {"painted.png", ".painted-notes.part.txt"}

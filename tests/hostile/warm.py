@@ -1,7 +1,7 @@
 """A process with everything imported and run once: what it is told to do, a forked child does, within a fraction
 of a second from start to end, so that many can be killed.
 
-Its argument is a run of `nst` to warm up with. Each line of input is `{"arguments": of nst, "output": file}` and
+Its argument is a list of runs of `nst` to warm up with. Each line of input is `{"arguments": of nst, "output": file}` and
 when to kill it: `"seconds": n`, `"operation": [n, folder]` for just before the n-th operation on a file there, or
 `"bytes": n` for when a file grows beyond that; or nothing. The answer is the exit status, negative for a signal.
 """
@@ -18,7 +18,7 @@ from nstlib import cli, training
 
 
 def run(arguments: list[str], output: str, operation: tuple[int, str] | None = None, bytes: int = 0) -> None:
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    descriptor = os.open(os.devnull if bytes else output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     if operation:
@@ -47,7 +47,8 @@ def main() -> None:
     training.VALIDATION = ("cat",)  # one is enough on the sheets
     training.tqdm.monitor_interval = 0  # no thread, for those are not forked
     with redirect_stdout(sys.stderr):
-        cli.main(json.loads(sys.argv[1]))
+        for arguments in json.loads(sys.argv[1]):
+            cli.main(arguments)
     for line in sys.stdin:
         order = json.loads(line)
         seconds = order.pop("seconds", None)
