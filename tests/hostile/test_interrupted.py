@@ -3,6 +3,9 @@
 import json
 import os
 import random
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +20,9 @@ import torch
 from PIL import Image
 
 from nstlib import cli
-from nstlib.images import open_image, settings_of
-from nstlib.training import TrainConfig, Trainer, train
-from nstlib.transformer import TransformerConfig, load_transformer
+from nstlib.images import open_image
+from nstlib.training import Trainer
+from nstlib.transformer import load_transformer
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -192,3 +195,198 @@ def test_leftovers_of_killed_paintings_go_after_an_hour(photos, victims, tmp_pat
     (output.parent / ".painted-notes.part.txt").touch()
     victims.finish(painting(photos, output))
     assert {path.name for path in output.parent.iterdir()} == {"painted.png", ".painted-notes.part.txt"}
+
+
+# ── two runs, one folder ────────────────────────────────────────────────────────────────────────────
+
+
+def logged(folder: Path) -> int:
+    """How many lines a training's log has."""
+    path = folder / "net" / "log.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def say(arguments: list[str], capsys) -> tuple[int, str]:
+    """The exit status of `nst` in this process, and what it says on stderr but for progress bars."""
+    capsys.readouterr()
+    try:
+        cli.main(arguments)
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    lines = re.split("[\r\n]", capsys.readouterr().err)
+    return status, "\n".join(line for line in lines if line.strip() and not re.match(r"\w+: +\d+%", line))
+
+
+def test_a_second_training_is_refused_until_the_first_is_killed(photos, victims, tmp_path, capsys, survived):
+    """By the installed command, with readers of photographs that outlive their run for a while."""
+    ever = [*training(photos, tmp_path), "--steps", "100000", "--workers", "2"]
+    command = [sys.executable, "-m", "nstlib.cli", *ever]
+    first = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while first.poll() is None and logged(tmp_path) < 3:
+        time.sleep(0.01)
+    for _ in range(3):
+        lines = logged(tmp_path)
+        status, said = say(ever, capsys)
+        assert (status, said) == (
+            2,
+            f"nst: {tmp_path / 'net'}: another process trains in this folder. Wait for its end, stop it (Ctrl-C), or "
+            f"give another --checkpoint-dir.",
+        )
+        assert logged(tmp_path) >= lines  # the first one's log is not cut to its last checkpoint
+    first.kill()
+    first.wait()
+    check_training(tmp_path)
+    step = torch.load(tmp_path / "net" / "state.pth", weights_only=True)["count"]
+    victims.finish([*ever, "--steps", str(step + 3)])
+    survived("interrupted work", "a second training in the same folder", 3)
+
+
+@pytest.mark.parametrize("end", ["interrupted", "refused", "finished"])
+def test_a_notebook_lets_go_of_the_folder_when_its_training_ends(photos, victims, tmp_path, monkeypatch, end, survived):
+    arguments, count = training(photos, tmp_path), 0
+    advance = Trainer.advance
+
+    def watched(self):
+        nonlocal count
+        count += 1
+        if count == 5:
+            assert victims.run(arguments) == 2 and "another process" in victims.output.read_text()
+            if end == "interrupted":
+                raise KeyboardInterrupt
+        advance(self)
+
+    monkeypatch.setattr(Trainer, "advance", watched)
+    try:
+        cli.main(arguments)
+        cli.main([*arguments, *(["--lr", "1"] if end == "refused" else [])])
+    except SystemExit as stop:
+        assert stop.code == {"interrupted": 130, "refused": 2}[end]
+    victims.finish(arguments)
+    cli.main(arguments)
+    assert count >= 5
+    survived("interrupted work", "a second training in the same folder", 1)
+
+
+# ── no room, no permission ──────────────────────────────────────────────────────────────────────────
+
+
+class Limit:
+    """No file may grow beyond some bytes; for all who run POSIX."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def fill(self, left: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (left, resource.RLIM_INFINITY))
+
+    def empty(self) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+    def lock(self, how: str) -> None:
+        if os.geteuid() == 0:
+            pytest.skip("root may write where it is forbidden")
+        for folder in (self.folder, *(path for path in self.folder.rglob("*") if path.is_dir())):
+            folder.chmod({"ro": 0o555, "rw": 0o755}[how])
+
+
+class Disk:
+    """A disk of 4 MB that can be filled; for root, who may mount one."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], capture_output=True)
+        if mount.returncode:
+            pytest.skip("only root may mount a disk")
+
+    def fill(self, left: int) -> None:
+        with open(self.folder / "ballast", "wb") as file:
+            file.write(bytes(max(0, shutil.disk_usage(self.folder).free - left)))
+
+    def empty(self) -> None:
+        (self.folder / "ballast").unlink(missing_ok=True)
+
+    def lock(self, how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", self.folder], check=True)
+
+
+@pytest.fixture(params=[Limit, Disk])
+def disk(request, tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    disk = request.param(folder)
+    yield disk
+    disk.empty()
+    if request.param is Disk:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_training_on_a_full_disk_stops_with_a_line_and_goes_on_later(
+    photos, victims, disk, tmp_path, capsys, monkeypatch, survived, times
+):
+    rng, log, stopped = random.Random(8), Trainer.log, 0
+    victims.finish(training(photos, tmp_path / "whole"))
+    expected = result(tmp_path / "whole")
+    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat",))
+    for _ in range(8 * times):
+        folder, at, left = disk.folder / "run", rng.choice([2, 3, 6, 8, 9, 12]), rng.randint(1, 150_000)
+
+        def fill(self, state, at=at, left=left):
+            if state.step == at:
+                disk.fill(left)
+            log(self, state)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "log", fill)
+            status, said = say(training(photos, folder), capsys)
+        disk.empty()
+        check_training(folder)
+        assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
+        if status:
+            assert status == 2 and re.fullmatch(
+                r"nst: \S+: cannot be written \(.*\)\. Is the folder .* not full\?", said
+            )
+            stopped += 1
+        victims.finish(training(photos, folder))
+        assert result(folder) == expected
+        shutil.rmtree(folder)
+    assert stopped > 4
+    survived("interrupted work", "a full disk while a training writes", stopped)
+
+
+def test_a_painting_on_a_full_disk(photos, disk, tmp_path, capsys, survived, times):
+    rng, output = random.Random(9), disk.folder / "painted.png"
+    Image.new("RGB", (32, 29), "red").save(output)
+    before = output.read_bytes()
+    for _ in range(5 * times):
+        disk.fill(rng.randint(1, 2000))  # on a disk, that is less than a block
+        status, said = say(painting(photos, output), capsys)
+        disk.empty()
+        assert (status, said.count("\n")) == (2, 0) and said.startswith(f"nst: {output}: cannot be written (")
+        assert output.read_bytes() == before and len(list(disk.folder.iterdir())) == 1
+    survived("interrupted work", "a full disk while a painting is written", 5 * times)
+
+
+def test_a_read_only_folder(photos, victims, disk, tmp_path, capsys, monkeypatch, survived):
+    """Refused before any work; what is there can still be read."""
+    run, picture, other = disk.folder / "run", disk.folder / "painted.png", tmp_path / "elsewhere"
+    victims.finish([*training(photos, run), "--steps", "6"])
+    victims.finish(painting(photos, picture))
+    whole = picture.read_bytes()
+    disk.lock("ro")
+    monkeypatch.setattr(Trainer, "advance", None)
+    monkeypatch.setattr(cli, "stylize", None)
+    refused = [
+        (painting(photos, picture), picture),
+        ([*training(photos, run), "--steps", "6"], run / "net"),
+        (training(photos, disk.folder / "new"), disk.folder / "new" / "net"),
+        ([*training(photos, run), "--checkpoint-dir", str(other)], run / "net.safetensors"),
+    ]
+    said = [say(arguments, capsys) for arguments, _ in refused]
+    check_training(run)
+    disk.lock("rw")
+    for (status, line), (_, path) in zip(said, refused, strict=True):
+        assert (status, line.count("\n")) == (2, 0) and line.startswith(f"nst: {path}: cannot be written"), line
+    assert picture.read_bytes() == whole
+    victims.finish([*training(photos, run), "--steps", "6"])
+    survived("interrupted work", "an output folder that is read-only", len(refused))

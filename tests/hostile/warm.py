@@ -1,9 +1,10 @@
 """A process with everything imported and run once: what it is told to do, a forked child does, within a fraction
 of a second from start to end, so that many can be killed.
 
-Its argument is a list of runs of `nst` to warm up with. Each line of input is `{"arguments": of nst, "output": file}` and
-when to kill it: `"seconds": n`, `"operation": [n, folder]` for just before the n-th operation on a file there, or
-`"bytes": n` for when a file grows beyond that; or nothing. The answer is the exit status, negative for a signal.
+Its argument is a list of runs of `nst` to warm up with. Each line of input is `{"arguments": of nst, "output":
+file}` and when to kill it: `"seconds": n`, `"operation": [n, folder]` for just before the n-th operation on a file
+there, or `"bytes": n` for when a file grows beyond that; or nothing. The answer is the exit status, negative for a
+signal.
 """
 
 import json
