@@ -37,6 +37,7 @@ from .transformer import TransformerConfig, TransformerNet, adjustable, load_tra
 
 MARGIN = 24  # pixels
 PIXEL_WEIGHT = 10.0  # of the pixels at strength 0
+DARK = 1e-3  # mean square of the pixels that a darker photograph is taken to have, or a black one's loss is infinite
 VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
 
 
@@ -251,8 +252,8 @@ class Trainer:
             losses["stability"] = difference.square().mean()
             losses["total"] = losses["total"] + self.config.stability_weight * losses["stability"]
         if adjust is not None:  # the weaker the style, the closer to the photograph
-            error = (painted - here).square().mean((1, 2, 3)) / here.square().mean((1, 2, 3))
-            losses["pixels"] = (adjust[:, 0].square() * error).mean()
+            error, power = (p.square().mean((1, 2, 3)) for p in (painted - here, here))
+            losses["pixels"] = (adjust[:, 0].square() * (error / power.clamp_min(DARK))).mean()
             losses["total"] = losses["total"] + PIXEL_WEIGHT * losses["pixels"]
         return losses
 
@@ -289,7 +290,8 @@ class Trainer:
         for row in shares:
             self.loss.set_each(row.expand(8, -1), ones)
             far.append(self.loss(photos)["style"].item())
-        return torch.tensor([sum(far) / len(far) / distance for distance in far])
+        distances = torch.tensor(far, dtype=torch.float64).clamp_min(1e-12)  # 0 where all photographs are the style
+        return (distances.mean() / distances).clamp_max(100).float()
 
     def _next(self) -> Tensor:
         """The next batch of crops, from the draw that the step's number says."""
