@@ -589,19 +589,19 @@ def _plain(value):
 
 def _take(config: TrainConfig) -> None:
     """Make the run's folders, keep other runs out, and clear away what a killed one had half written."""
-    model = Path(config.save_model)
-    with _writing(config.folder):
-        (config.folder / "samples").mkdir(parents=True, exist_ok=True)
-        if not hold(config.folder):
+    run, model = config.folder, Path(config.save_model)
+    for path, folder in ((run, run), (run, run / "samples"), (model, model.parent)):
+        with _writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(f"no permission to write into {folder}")
+    with _writing(run):
+        if not hold(run):
             raise CheckpointError(
-                f"{config.folder}: another process trains in this folder. Wait for its end, stop it (Ctrl-C), or "
-                f"give another --checkpoint-dir."
+                f"{run}: another process trains in this folder. Wait for its end, stop it (Ctrl-C), or give another "
+                f"--checkpoint-dir."
             )
-    with _writing(model):
-        model.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(model.parent, os.W_OK):
-            raise PermissionError(f"no permission to write into {model.parent}")
-    for folder, stem in ((config.folder, None), (config.folder / "samples", None), (model.parent, model.stem)):
+    for folder, stem in ((run, None), (run / "samples", None), (model.parent, model.stem)):
         sweep(folder, stem)
 
 
