@@ -22,6 +22,9 @@ _held: dict[tuple[int, Path], IO] = {}  # by process, for a forked one has none 
 def write_aside(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
 
+    A process that is killed leaves it: a training clears that away when it goes on, `nst stylize` and `nst paint`
+    after an hour, for another process may be writing the same picture.
+
     Raises:
         OSError: the folder is missing or not writable, or the disk is full; an older `path` stays.
     """

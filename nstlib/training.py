@@ -155,7 +155,8 @@ class Trainer:
     where they overlap they should be the same (`stability_weight`); Gupta et al. (Characterizing and Improving
     Stability in Neural Style Transfer, ICCV 2017) ask that of the frames of a video.
 
-    One at a time in a process: accelerate keeps precision and accumulation for all together.
+    One at a time in a process: accelerate keeps precision and accumulation for all together. The run's folder is
+    this process's own until its end, or until `train` ends.
 
     Raises:
         ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
@@ -465,7 +466,8 @@ def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = N
 
     Raises:
         ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
-        CheckpointError: on the way, the disk is full or the loss does not stay finite.
+        CheckpointError: at the start, another process trains in the same folder; on the way, the disk is full or
+            the loss does not stay finite. The checkpoint before it stays, and the same call goes on from there.
     """
     try:
         return _train(Trainer(config), callback)

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,7 +26,7 @@ from nstlib.transformer import load_transformer
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 ENVIRONMENT["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and limits of POSIX")
+resource = pytest.importorskip("resource", reason="signals and limits of POSIX")
 
 
 @pytest.fixture(scope="module")
