@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from .arguments import Share, Side, between, checked
 from .colour import Method
 from .errors import ImageError, NstError
+from .files import sweep
 from .gatys import Film, GatysConfig, best_device, stylize
 from .images import FORMATS, PICTURES, alpha_of, check_output, save_image
 from .losses import apply_preset
@@ -26,6 +27,7 @@ from .samples import MASTERPIECES, find_image, sample_names
 from .training import TrainConfig, train
 from .transformer import asked, export_onnx, load_transformer, model_files, paint
 
+HOUR = 3600.0  # seconds; no picture takes so long to write
 Preset = Literal["gatys2016", "johnson2016", "pytorch_examples"] | None
 
 
@@ -51,6 +53,7 @@ def stylize_command(
     output = check_output(output or Path(f"{Path(content).stem}_{Path(style[0]).stem}.png"))
     if film:
         check_output(film, (".gif", ".webp"))
+    sweep(output.parent, age=HOUR)
     alpha = alpha_of(find_image(content))
     recorder = Film() if film else None
     painted = stylize(content, style, config, recorder)
@@ -93,6 +96,8 @@ def paint_command(
     styles = _shares(style)
     asked(net, styles, strength)  # what it does not have is said before any work is done
     jobs, failures = _paint_jobs(content, Path(model).stem, output), []
+    for folder in {target.parent for _, target in jobs}:
+        sweep(folder, age=HOUR)
     for source, target in tqdm(jobs, desc="painting", delay=1, disable=len(jobs) == 1):
         try:
             picture = find_image(source)

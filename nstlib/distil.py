@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -298,8 +298,8 @@ def export(student: FeatureExtractor, path: Path, metadata: dict[str, str]) -> N
         state[key] = metric_head(state[key].flatten(1))[:, :, None, None]
     mean, std = (",".join(map(str, values)) for values in (student.scaling.mean, student.scaling.std))
     tensors = {name: t.half().contiguous() for name, t in state.items()}
-    with write_aside(path) as aside:  # also mends the mode: safetensors makes files that only their owner can read
-        save_file(tensors, aside, {"architecture": "vgg19", "mean": mean, "std": std, **metadata})
+    with write_aside(path) as aside:
+        aside.write_bytes(to_bytes(tensors, {"architecture": "vgg19", "mean": mean, "std": std, **metadata}))
 
 
 def distil(config: DistilConfig) -> Path:

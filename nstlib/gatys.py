@@ -298,7 +298,8 @@ def _paint(photo, styles, masks, loss, config, callback) -> Tensor:
                 for state in _states(painter, config.steps):
                     state = replace(state, image=unframe(state.image, shape))
                     image = state.image
-                    bar.set_postfix(size=size, content=state.losses["content"], style=state.losses["style"])
+                    losses = {name: state.losses[name] for name in ("content", "style")}
+                    bar.set_postfix(size=size, **losses, refresh=False)  # drawn before its delay it is not closed
                     bar.update(state.step - (bar.n - config.steps * sizes.index(size)))
                     if callback:
                         callback(state)

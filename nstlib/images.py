@@ -222,7 +222,7 @@ def check_output(path: str | Path, formats: Sequence[str] = tuple(FORMATS)) -> P
     """Say before any work whether a picture can be saved under this name.
 
     Raises:
-        ImageError: an ending we do not write, or a folder that is missing.
+        ImageError: an ending we do not write, or a folder that is missing or not writable.
     """
     path = Path(path)
     if path.suffix.lower() not in formats:
@@ -233,6 +233,8 @@ def check_output(path: str | Path, formats: Sequence[str] = tuple(FORMATS)) -> P
         raise ImageError(f"{path}: there is no folder {path.parent}. Make it first, or choose another.")
     if path.is_dir():
         raise ImageError(f"{path}: is a folder. Give the name of a picture.")
+    if not os.access(path.parent, os.W_OK):
+        raise ImageError(f"{path}: cannot be written, for the folder {path.parent} is read-only. Choose another.")
     return path
 
 
@@ -269,9 +271,16 @@ def save_image(
         options["quality"] = quality
     if settings is not None:
         options |= _metadata(kind, json.dumps(settings, default=str))
+    return _write(picture, path, kind, **options)
+
+
+def _write(picture: Image.Image, path: Path, kind: str, **options) -> Path:
+    """Encode in memory, then write: Pillow itself does not notice that a full disk took half of its last bytes."""
+    buffer = io.BytesIO()
     try:
+        picture.save(buffer, kind, **options)
         with write_aside(path) as aside:
-            picture.save(aside, kind, **options)
+            aside.write_bytes(buffer.getbuffer())
     except (OSError, ValueError) as error:
         raise ImageError(
             f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
@@ -323,12 +332,5 @@ def save_film(frames: Sequence, path: str | Path, milliseconds: Count = 80) -> P
         raise ImageError(f"{path}: a film needs at least one picture. Paint at least one step.")
     size = to_pil(frames[-1]).size
     pictures = [to_pil(frame).resize(size, Image.Resampling.LANCZOS) for frame in frames]
-    durations = [milliseconds] * (len(pictures) - 1) + [1500]
-    try:
-        with write_aside(path) as aside:
-            pictures[0].save(aside, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-        ) from error
-    return path
+    durations, kind = [milliseconds] * (len(pictures) - 1) + [1500], path.suffix[1:].upper()
+    return _write(pictures[0], path, kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0)

@@ -99,6 +99,7 @@ def quick_curves(histories: Mapping[str, Sequence[float]], size: tuple[int, int]
     draw, (width, height) = ImageDraw.Draw(page), size
     for (label, values), colour in zip(histories.items(), ("#1f77b4", "#ff7f0e", "#2ca02c"), strict=False):
         logs = np.log(np.maximum(np.asarray(values[-2000:], dtype=float), 1e-12))
+        logs = logs[np.isfinite(logs)]
         if len(logs) > 1:
             x = np.linspace(2, width - 3, len(logs))
             y = (logs.max() - logs) / max(np.ptp(logs), 1e-9) * (height - 26) + 4

@@ -7,6 +7,7 @@ crops and the random state of any step follow.
 
 import json
 import math
+import os
 import platform
 import signal
 import threading
@@ -28,7 +29,7 @@ from tqdm.auto import tqdm
 from .arguments import Count, Natural, Positive, Share, Weight, between, checked
 from .errors import CheckpointError
 from .features import load_plain
-from .files import write_aside
+from .files import hold, let_go, sweep, write_aside
 from .gatys import best_device
 from .images import resize, save_image
 from .losses import LossConfig, PerceptualLoss
@@ -38,6 +39,7 @@ from .transformer import TransformerConfig, TransformerNet, adjustable, load_tra
 
 MARGIN = 24  # pixels
 PIXEL_WEIGHT = 10.0  # of the pixels at strength 0
+DARK = 1e-3  # mean square of the pixels that a darker photograph is taken to have, or a black one's loss is infinite
 VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
 
 
@@ -140,7 +142,8 @@ class Trainer:
     where they overlap they should be the same (`stability_weight`); Gupta et al. (Characterizing and Improving
     Stability in Neural Style Transfer, ICCV 2017) ask that of the frames of a video.
 
-    One at a time in a process: accelerate keeps precision and accumulation for all together.
+    One at a time in a process: accelerate keeps precision and accumulation for all together. The run's folder is
+    this process's own until its end, or until `train` ends.
 
     Raises:
         ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
@@ -168,8 +171,7 @@ class Trainer:
         self.model, self.optimiser = self.accelerator.prepare(self.net, optimiser)
         self._sums, self._since, self._batches = {}, time.perf_counter(), None
         if main:
-            with _writing(config.folder):
-                (config.folder / "samples").mkdir(parents=True, exist_ok=True)
+            _take(config)
             tqdm.write(self.photos.report())
         if (config.folder / "state.pth").exists():
             self._resume()
@@ -240,8 +242,8 @@ class Trainer:
             losses["stability"] = difference.square().mean()
             losses["total"] = losses["total"] + self.config.stability_weight * losses["stability"]
         if adjust is not None:  # the weaker the style, the closer to the photograph
-            error = (painted - here).square().mean((1, 2, 3)) / here.square().mean((1, 2, 3))
-            losses["pixels"] = (adjust[:, 0].square() * error).mean()
+            error, power = (p.square().mean((1, 2, 3)) for p in (painted - here, here))
+            losses["pixels"] = (adjust[:, 0].square() * (error / power.clamp_min(DARK))).mean()
             losses["total"] = losses["total"] + PIXEL_WEIGHT * losses["pixels"]
         return losses
 
@@ -278,7 +280,8 @@ class Trainer:
         for row in shares:
             self.loss.set_each(row.expand(8, -1), ones)
             far.append(self.loss(photos)["style"].item())
-        return torch.tensor([sum(far) / len(far) / distance for distance in far])
+        distances = torch.tensor(far, dtype=torch.float64).clamp_min(1e-12)  # 0 where all photographs are the style
+        return (distances.mean() / distances).clamp_max(100).float()
 
     def _next(self) -> Tensor:
         """The next batch of crops, from the draw that the step's number says."""
@@ -464,9 +467,17 @@ def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = N
 
     Raises:
         ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
+        CheckpointError: at the start, another process trains in the same folder; on the way, the disk is full or
+            the loss does not stay finite. The checkpoint before it stays, and the same call goes on from there.
     """
-    trainer = Trainer(config)
-    main = trainer.accelerator.is_main_process
+    try:
+        return _train(Trainer(config), callback)
+    finally:  # a notebook's process lives on
+        let_go(config.folder)
+
+
+def _train(trainer: Trainer, callback: Callable[[TrainState], None] | None) -> TransformerNet:
+    config, main = trainer.config, trainer.accelerator.is_main_process
     with (
         _stop_signals() as stopped,
         tqdm(total=trainer.steps, initial=trainer.count, desc="training", disable=not main, mininterval=0.5) as bar,
@@ -577,6 +588,24 @@ def _plain(value):
     if isinstance(value, TransformerConfig):
         return asdict(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _take(config: TrainConfig) -> None:
+    """Make the run's folders, keep other runs out, and clear away what a killed one had half written."""
+    run, model = config.folder, Path(config.save_model)
+    for path, folder in ((run, run), (run, run / "samples"), (model, model.parent)):
+        with _writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(f"no permission to write into {folder}")
+    with _writing(run):
+        if not hold(run):
+            raise CheckpointError(
+                f"{run}: another process trains in this folder. Wait for its end, stop it (Ctrl-C), or give another "
+                f"--checkpoint-dir."
+            )
+    for folder, stem in ((run, None), (run / "samples", None), (model.parent, model.stem)):
+        sweep(folder, stem)
 
 
 @contextmanager

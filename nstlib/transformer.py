@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from .arguments import Pixels, Share, Weight, between, check_fields, checked
@@ -242,8 +242,8 @@ class TransformerNet(nn.Module):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_aside(path) as aside:
-                save_file(state, aside, metadata)
-        except Exception as error:  # safetensors has an error of its own for a full disk
+                aside.write_bytes(to_bytes(state, metadata))  # its save_file has a temporary file of its own
+        except OSError as error:
             raise CheckpointError(
                 f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
             ) from error

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from typing import ClassVar
 
 import pytest
@@ -24,7 +25,7 @@ def test_quick_curves():
     assert {(31, 119, 180), (255, 127, 14)} <= colours(drawn)
 
 
-@pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0]])
+@pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0], [1.0, math.inf, math.nan, 2.0]])
 def test_quick_curves_of_little(values):
     assert Image.open(io.BytesIO(plots.quick_curves({"content": values}))).size == (384, 110)
 

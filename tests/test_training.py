@@ -634,7 +634,7 @@ def test_full_disk(config, monkeypatch, error):
     with monkeypatch.context() as patch, pytest.raises(CheckpointError, match=r"state\.pth: cannot be written"):
         patch.setattr(torch, "save", full)
         train(config)
-    assert path.read_bytes() == kept and not list(config.folder.glob(".*"))  # nothing half-written lies about
+    assert path.read_bytes() == kept and not list(config.folder.glob(".state*"))  # nothing half-written lies about
     assert same(train(config).state_dict(), train(elsewhere(config)).state_dict())
     assert log(config) == log(elsewhere(config))
 

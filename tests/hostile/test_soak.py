@@ -1,0 +1,72 @@
+"""A long day in one process: memory stays where it was."""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from nstlib import widgets
+from nstlib.colour import METHODS
+from nstlib.gatys import GatysConfig
+from nstlib.transformer import TransformerConfig, TransformerNet, paint
+from nstlib.widgets import ControlDesk, Playground
+
+STATM = Path("/proc/self/statm")
+pytestmark = pytest.mark.skipif(not STATM.exists(), reason="memory is read from /proc, which is Linux'")
+torch.set_num_threads(1)
+
+
+def memory() -> int:
+    """Resident memory of this process in bytes."""
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def is_flat(act, count: int) -> bool:
+    """Whether memory in the last quarter of so many acts is within 2 % of that in the second quarter."""
+    seen = []
+    for _ in range(count):
+        act()
+        seen.append(memory())
+    quarter = count // 4
+    second, last = sum(seen[quarter : 2 * quarter]), sum(seen[-quarter:])
+    print(f"{second / quarter / 1e6:.1f} MB, then {last / quarter / 1e6:.1f} MB")
+    return last < 1.02 * second
+
+
+def test_pictures(survived):
+    rng = random.Random(1)
+    net = TransformerNet(TransformerConfig(width=4, residual_blocks=1)).eval().requires_grad_(False)
+
+    def act():
+        picture = torch.rand(1, 3, rng.randint(16, 80), rng.randint(16, 80))
+        paint(picture, net, preserve_colour=rng.choice(METHODS))
+
+    assert is_flat(act, 2000)
+    survived("soak", "a picture of another size painted in one process, memory flat", 2000)
+
+
+def test_control_desk(monkeypatch, survived):
+    monkeypatch.setattr(widgets, "SIZES", (32,))
+    desk = ControlDesk(config=GatysConfig(backbone="compact", size=32, device="cpu"), seconds=0)
+    assert is_flat(desk.tick, 1000)
+    assert desk.painter.count == 1000
+    desk.close()
+    survived("soak", "a tick of the control desk, memory flat", 1000)
+
+
+def test_playground(survived):
+    net = TransformerNet(TransformerConfig(width=4, residual_blocks=1, styles=("swirl", "ink"))).eval()
+    playground, rng = Playground(net.requires_grad_(False), quick=48, size=64), random.Random(2)
+    controls = [playground.strength, *playground.shares.values()]
+
+    before = playground.picture.value
+
+    def move():
+        rng.choice(controls).value = rng.random()
+
+    assert is_flat(move, 500)
+    assert playground.picture.value != before
+    playground.close()
+    survived("soak", "a slider of the playground moved, memory flat", 500)
