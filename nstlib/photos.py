@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout  # comes with torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
@@ -18,6 +17,7 @@ from tqdm.auto import tqdm
 
 from .arguments import Count, Natural, Pixels, checked
 from .errors import ImageError, reason
+from .files import hold, let_go
 from .images import PICTURES, open_image, reading, to_tensor
 from .samples import stay_https
 
@@ -186,15 +186,16 @@ def fetch_coco(split: str, folder: str | Path = "photos") -> Path:
         return folder / split
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{split}.lock", timeout=0):
-            if not (folder / split).is_dir():  # another process may have been quicker
-                archive = _download(f"{COCO}{split}.zip", folder / f"{split}.zip", COCO_SPLITS[split])
-                _unpack(archive, folder, split)
-                archive.unlink()
-    except Timeout as error:
-        raise ImageError(f"{folder}: another process is getting {split} into it. Wait for its end.") from error
+        if not hold(folder):
+            raise ImageError(f"{folder}: another process is getting photographs into it. Wait for its end.")
+        if not (folder / split).is_dir():  # another process may have been quicker
+            archive = _download(f"{COCO}{split}.zip", folder / f"{split}.zip", COCO_SPLITS[split])
+            _unpack(archive, folder, split)
+            archive.unlink()
     except OSError as error:
         raise ImageError(f"{folder}: cannot be written into ({reason(error)}). Choose another folder.") from error
+    finally:
+        let_go(folder)
     return folder / split
 
 

@@ -279,7 +279,7 @@ def server(tmp_path, monkeypatch):
 
 def left(folder: Path) -> list[str]:
     """All files but the lock, which stays: to remove it is to race with the next who opens it."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return sorted(path.relative_to(folder).as_posix() for path in files)
 
 

@@ -111,7 +111,7 @@ def server(tmp_path, monkeypatch):
 def left(folder: Path) -> list[str]:
     """All files and links, but the lock, which stays."""
     files = (path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
-    return sorted(path.relative_to(folder).as_posix() for path in files if path.suffix != ".lock")
+    return sorted(path.relative_to(folder).as_posix() for path in files if path.name != ".lock")
 
 
 def is_whole(folder: Path) -> bool:
@@ -436,7 +436,7 @@ def test_two_processes_and_one_archive_and_a_kill(server, tmp_path, survived):
         first = start("coco", server, body, folder)
         assert sent.wait(300)
         second = start("coco", server, body, folder).communicate()[0]
-        assert re.search(r"photos: another process is getting val2017 into it\. Wait for its end\.", second)
+        assert re.search(r"photos: another process is getting photographs into it\. Wait for its end\.", second)
         assert len(server.asked) == 1
         first.kill()
         first.communicate()
