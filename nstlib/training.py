@@ -7,14 +7,9 @@ crops and the random state of any step follow.
 
 import json
 import math
-import os
-import platform
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,10 +21,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from . import runs
 from .arguments import Count, Natural, Positive, Share, Weight, between, checked
 from .errors import CheckpointError
 from .features import load_plain
-from .files import hold, let_go, sweep, write_aside
+from .files import let_go, write_aside
 from .gatys import best_device
 from .images import resize, save_image
 from .losses import LossConfig, PerceptualLoss
@@ -171,12 +167,12 @@ class Trainer:
         self.model, self.optimiser = self.accelerator.prepare(self.net, optimiser)
         self._sums, self._since, self._batches = {}, time.perf_counter(), None
         if main:
-            _take(config)
+            runs.take(config.folder, Path(config.save_model))
             tqdm.write(self.photos.report())
         if (config.folder / "state.pth").exists():
             self._resume()
         if main:
-            _cut_log(config.folder / "log.jsonl", self.count)
+            runs.cut_log(config.folder / "log.jsonl", self.count)
         self._good = self._state()
 
     @property
@@ -293,7 +289,7 @@ class Trainer:
                 batch_sampler=draws,
                 collate_fn=collate,
                 num_workers=self.config.workers,
-                worker_init_fn=_heedless,
+                worker_init_fn=runs.heedless,
                 generator=torch.Generator(),  # its own: a loader made on resuming must not draw from the run's
             )
             self._batches = iter(loader)
@@ -327,11 +323,11 @@ class Trainer:
         scaler = self.accelerator.scaler
         state = {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict(), "count": self.count}
         state |= {"rate_scale": self.rate_scale, "seconds": self.seconds}
-        return _copy(state | {"scaler": scaler.state_dict() if scaler else {}})
+        return runs.copy(state | {"scaler": scaler.state_dict() if scaler else {}})
 
     def _restore(self, state: dict) -> None:
         self.net.load_state_dict(state["net"])
-        self.optimiser.load_state_dict(_copy(state["optimiser"]))
+        self.optimiser.load_state_dict(runs.copy(state["optimiser"]))
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.count, self.rate_scale, self.seconds = state["count"], state["rate_scale"], state["seconds"]
@@ -364,8 +360,8 @@ class Trainer:
             return None
         self.trained().save(self.config.save_model)
         sheet, path = self.sheet(), self.config.folder / "state.pth"
-        settings = {f.name: _plain(getattr(self.config, f.name)) for f in fields(self.config)}
-        with _writing(path), write_aside(path) as aside:
+        settings = {f.name: runs.plain(getattr(self.config, f.name)) for f in fields(self.config)}
+        with runs.writing(path), write_aside(path) as aside:
             torch.save(self._state() | {"config": settings}, aside)
         return sheet
 
@@ -379,7 +375,7 @@ class Trainer:
         """What a user of the network should know of its making; no folders of this machine."""
         config = self.config
         settings = {f.name: getattr(config, f.name) for f in fields(LossConfig)}
-        settings = {name: _plain(value) for name, value in settings.items() if value is not None}
+        settings = {name: runs.plain(value) for name, value in settings.items() if value is not None}
         if config.weights:
             settings["weights"] = Path(config.weights).name
         content, style = config.layers()
@@ -394,7 +390,11 @@ class Trainer:
         card |= {"style_size": config.style_size, "pictures_per_step": self.pictures_per_step, "steps": self.count}
         card |= {"stability_weight": config.stability_weight}
         card |= {"started_from": config.init_model and Path(config.init_model).stem}
-        card |= {"machine": _machine(self.device), "precision": self.accelerator.mixed_precision, "seed": config.seed}
+        card |= {
+            "machine": runs.machine(self.device),
+            "precision": self.accelerator.mixed_precision,
+            "seed": config.seed,
+        }
         return card | {"minutes": round(self.seconds / 60, 1), "provenance": config.provenance}
 
     @torch.no_grad()
@@ -415,12 +415,12 @@ class Trainer:
         if self.accelerator.is_main_process:
             line = {"step": state.step, **state.losses, "pictures_per_second": round(state.pictures_per_second, 2)}
             path = self.config.folder / "log.jsonl"
-            with _writing(path), open(path, "a") as file:
+            with runs.writing(path), open(path, "a") as file:
                 file.write(json.dumps(line | {"lr": self.rate()}) + "\n")
 
     def _resume(self) -> None:
         path = self.config.folder / "state.pth"
-        now = {f.name: _plain(getattr(self.config, f.name)) for f in fields(self.config)}
+        now = {f.name: runs.plain(getattr(self.config, f.name)) for f in fields(self.config)}
         try:
             saved = load_plain(path)
             before = saved["config"]
@@ -479,7 +479,7 @@ def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = N
 def _train(trainer: Trainer, callback: Callable[[TrainState], None] | None) -> TransformerNet:
     config, main = trainer.config, trainer.accelerator.is_main_process
     with (
-        _stop_signals() as stopped,
+        runs.stop_signals() as stopped,
         tqdm(total=trainer.steps, initial=trainer.count, desc="training", disable=not main, mininterval=0.5) as bar,
     ):
         ends = False
@@ -543,99 +543,3 @@ def _accelerator(config: TrainConfig) -> Accelerator:
         mixed_precision=config.precision or best_precision(device),
         gradient_accumulation_steps=config.accumulate,
     )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM, so that a step is never cut in two; the second Ctrl-C stops at once."""
-    received: list[int] = []
-
-    def note(number, frame):
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be taken
-        yield received
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _heedless(worker: int) -> None:
-    """Signals to the whole group of processes are the trainer's business; it needs its workers to the end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _copy(value):
-    """Nested dictionaries and lists with every tensor copied to the CPU."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
-
-
-def _plain(value):
-    """A setting as plain data, equal before and after a file."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, TransformerConfig):
-        return asdict(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _take(config: TrainConfig) -> None:
-    """Make the run's folders, keep other runs out, and clear away what a killed one had half written."""
-    run, model = config.folder, Path(config.save_model)
-    for path, folder in ((run, run), (run, run / "samples"), (model, model.parent)):
-        with _writing(path):
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK):
-                raise PermissionError(f"no permission to write into {folder}")
-    with _writing(run):
-        if not hold(run):
-            raise CheckpointError(
-                f"{run}: another process trains in this folder. Wait for its end, stop it (Ctrl-C), or give another "
-                f"--checkpoint-dir."
-            )
-    for folder, stem in ((run, None), (run / "samples", None), (model.parent, model.stem)):
-        sweep(folder, stem)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """What goes wrong in writing, said with the path and the remedy."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
-        raise CheckpointError(
-            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-        ) from error
-
-
-def _cut_log(path: Path, step: int) -> None:
-    """Take away what was logged after the checkpoint: those steps are done again."""
-    if path.exists():
-        lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-        with _writing(path), write_aside(path) as aside:
-            aside.write_text("".join(f"{line}\n" for line in lines))
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):  # a line that was cut short
-        return math.inf
-
-
-def _machine(device: torch.device) -> str:
-    """What it ran on, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type.upper()}, {torch.get_num_threads()} threads ({platform.machine()})"

@@ -295,6 +295,10 @@ def paint(
         photo = to_tensor(resize_pil(picture, side))
         with torch.inference_mode():
             painted = net(frame(photo).to(device), mix).cpu()
+        if not torch.isfinite(painted).all():
+            raise CheckpointError(
+                "what this network paints is not finite: its weights are damaged. Get the file again."
+            )
         return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
 
     return within_memory(picture.size[::-1], size or max(picture.size), net.need, free, fit, work)
