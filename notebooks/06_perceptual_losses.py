@@ -259,9 +259,20 @@ show(
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Replace `shift(…)` by `crop` in `teach`. There is one right answer now, both losses are smallest there, and both
-#    networks copy sharply. The losses differ only where the answer is uncertain.
-# 2. Fur everywhere and no eye: Gram matrices alone say what there is, not where (notebook 03).
+# 1. There is one right answer now, both losses are smallest there, and both networks copy sharply. The losses differ only where
+#    the answer is uncertain.
+# 2. Shreds of fur and no eye: Gram matrices alone say what there is, not where (notebook 03). On the flat grey that we start from
+#    only the border is different, so things line up with it.
+#
+# ```python
+# askew, shift = shift, lambda image, down, right: image  # a teacher with a steady hand
+# perfect = [teach(loss_function, steps)[0] for loss_function in (pixels, perceptual)]
+# shift = askew
+# with torch.no_grad():
+#     copies = [net(photo).clamp(0, 1) for net in perfect]
+# titles = ["input", "by pixels", "by features", "by Gram matrices alone"]
+# show([photo, *copies, best_bet(layers, gram_share=1.0)], titles, columns=2)
+# ```
 #
 # </details>
 #

@@ -61,7 +61,7 @@ work = Path(tempfile.mkdtemp())  # on Colab: a folder of your Drive, see the las
 # *weights* $W$ of a network $f_W$ that makes the same loss small on average ($\mathbb E_x$) for every photograph $x$ that comes
 # along,
 #
-# $$W^*=\arg\min_W\;\mathbb E_x\big[\alpha\,\mathcal L_\text{content}(f_W(x),x)+\beta\,\mathcal L_\text{style}(f_W(x),a)+\gamma\,\mathrm{TV}(f_W(x))\big]$$
+# $$W^*=\arg\min_W\;\mathbb E_x\big[\alpha\,\mathcal L_\text{content}(y,x)+\beta\,\mathcal L_\text{style}(y,a)+\gamma\,\mathrm{TV}(y)\big],\quad y=f_W(x)$$
 #
 # The painting $a$ is fixed: one network, one style. Afterwards there is nothing left to optimise.
 #
@@ -318,10 +318,29 @@ if in_earnest:
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Give `save_model` another name, or the checkpoint of the first network is found and refused: its settings differ.
+# 1. A grid of dots. (Give `save_model` another name, or the checkpoint of the first network is found and refused: its settings
+#    differ.)
 # 2. `residual_blocks=1` still paints, with less change of shapes: each block widens what a pixel sees by 16 pixels.
-# 3. `nst.TrainConfig(..., init_model="starry_night", save_model=work / "again.safetensors")`; after some 100 steps the palette
-#    has turned, the brush takes longer.
+# 3. After some 60 steps the palette has turned; the brush takes longer.
+#
+# In an eighth of the steps:
+#
+# ```python
+# from dataclasses import replace
+#
+#
+# def quick(name: str, **changes):
+#     settings = replace(config, steps=steps // 8, save_model=work / f"{name}.safetensors", **changes)
+#     return nst.paint("coffee", nst.train(settings), 256)
+#
+#
+# tried = {
+#     "deconv": quick("deconv", network=nst.TransformerConfig(width=width, upsample="deconv")),
+#     "one residual block": quick("one_block", network=nst.TransformerConfig(width=width, residual_blocks=1)),
+#     "from starry_night": quick("again", init_model="starry_night"),
+# }
+# show(list(tried.values()), list(tried), columns=2, height=200)
+# ```
 #
 # </details>
 #

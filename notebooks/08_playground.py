@@ -258,7 +258,8 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # ## References
 #
-# - Dumoulin, Shlens & Kudlur, *A Learned Representation for Artistic Style*, ICLR 2017, equation 5 and section 3.2 (mixing).
+# - Dumoulin, Shlens & Kudlur, *A Learned Representation for Artistic Style*, ICLR 2017, equation 5, sections 3.4 (a new
+#   style) and 3.5 (mixing).
 # - Babaeizadeh & Ghiasi, *Adjustable Real-time Style Transfer*, 2018.
 # - Gatys et al., *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017 (colour).
 #

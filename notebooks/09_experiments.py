@@ -105,7 +105,7 @@ show([cell.image for cell in cells.values()], list(cells), columns=3, height=180
 # ![critics and pooling](../data/experiments/critics.jpg)
 #
 # The compact critic was distilled from that VGG, and one sees the family. Gatys et al. found average pooling to give
-# slightly more pleasing pictures than max pooling; the gradient of an average reaches every pixel, that of a maximum one in four.
+# slightly more appealing pictures than max pooling; the gradient of an average reaches every pixel, that of a maximum one in four.
 #
 # With internet, add `replace(base, backbone="vgg19")` and `"vgg16"` to the next cell, and have a coffee if you have no GPU.
 
