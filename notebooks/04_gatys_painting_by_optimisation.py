@@ -148,7 +148,7 @@ show(grid[::2] + grid[1::2], labels[::2] + labels[1::2], columns=4, height=170)
 # ## Where to start
 #
 # From the photograph the composition is there from the first step. From noise the painter is freer, and has to find
-# the shapes first. With a pyramid all three get there, and differ mostly in the background.
+# the shapes first. With a pyramid all three get there, and differ in where swirls and colours have gone.
 
 # %%
 starts = ["content", "style", "noise"]
@@ -186,7 +186,8 @@ show(dyed, methods, columns=2, height=220)
 # %% [markdown]
 # ## Two styles at once
 #
-# Gram matrices can be averaged, or each can be given a part of the picture by a soft mask.
+# Gram matrices can be averaged, or each can be given a part of the picture by a soft mask. (In the middle,
+# where each mask is only half white, the paint is thin.)
 
 # %%
 across = torch.linspace(0, 1, 96).expand(1, 3, 64, 96)

@@ -248,9 +248,9 @@ show(
 
 # %% [markdown]
 # Three convolutions of 7, 5 and 5 pixels see fifteen pixels at a time, so they can do little more than recolour and draw outlines.
-# (The bands at the edges are the work of their zero padding; notebook 07 has the remedy.) But look what
-# has happened: the network never saw this cat, and no optimiser ran. A deeper network with a wider view, more photographs and
-# more time, and we have a painter that answers at once. That is the next notebook.
+# But look what has happened: the network never saw this cat, and no optimiser ran. A deeper network with a wider view, more
+# photographs and more time, and we have a painter that answers at once. That is the next notebook, which also has the remedy for
+# the bands at the edges, the work of zero padding.
 #
 # ## Exercises
 #
