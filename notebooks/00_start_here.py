@@ -45,7 +45,8 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # up to textures and parts of things. We then change the picture until the critic notices the same *things* as in
 # the photograph and the same *textures* as in the painting. That is the whole idea (Gatys, Ecker & Bethge, 2016).
 #
-# This series ships its own critic, smaller than most of the photographs on your phone, so all of it runs right here.
+# This series ships its own critic, smaller than most of the photographs on your phone, so all of it runs right here. In the
+# settings, `size` is the picture's long side in pixels and `steps` the number of small changes that we make to it.
 
 # %%
 import torch
@@ -63,7 +64,7 @@ show([photograph, painting], ["the photograph", "the painting"])
 
 # %% [markdown]
 # One line paints. The bar shows two numbers that we will meet again and again: how far the picture is from the
-# *content* of the photograph, and how far from the *style* of the painting.
+# *content* of the photograph, and how far from the *style* of the painting. `Film` keeps every 40th picture on the way.
 
 # %%
 film = nst.Film(every=40)
@@ -111,13 +112,19 @@ nst.settings_of("my_first_painting.png")
 # | 02 | [What the critic sees](02_what_the_critic_sees.ipynb) | feature maps, and photographs rebuilt from them |
 # | 03 | [Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) | textures from pure noise |
 # | 04 | [Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) | the loop you have just run, line by line |
-# | 10 | [The compact critic](10_the_compact_critic.ipynb) | how VGG-19's judgement was packed into less than a megabyte |
+# | 05 | [The control desk](05_control_desk.ipynb) | every weight on a slider, while the picture is painted |
+# | 06 | [Perceptual losses](06_perceptual_losses.ipynb) | why networks that compare pixels blur; the critic as a teacher |
+# | 07 | [Training a fast network](07_training_a_fast_network.ipynb) | a network that paints any photograph in one pass |
+# | 08 | [The playground](08_playground.ipynb) | nine styles in one network, and how they mix |
+# | 09 | [Experiments](09_experiments.ipynb) | which settings matter, and which do not |
+# | 10 | [The compact critic](10_the_compact_critic.ipynb) | how VGG-19, the paper's critic, was packed into less than a megabyte |
 #
 # The same from a terminal:
 #
 # ```
 # nst stylize cat --style stained_glass
-# nst stylize holiday.jpg --style swirl woodblock --size full --preserve-colour luminance --output out.png
+# nst stylize holiday.jpg --style swirl woodblock --size full \
+#     --preserve-colour luminance --output out.png
 # ```
 #
 # ## Exercises
@@ -150,7 +157,8 @@ nst.settings_of("my_first_painting.png")
 # from dataclasses import replace
 #
 # weights = [100, 3, 0.3]
-# show([nst.stylize("cat", "swirl", replace(config, size=256, style_weight=w)) for w in weights], [str(w) for w in weights])
+# cats = [nst.stylize("cat", "swirl", replace(config, size=256, style_weight=w)) for w in weights]
+# show(cats, [str(w) for w in weights])
 # ```
 # </details>
 #

@@ -78,7 +78,8 @@ show([cat, red, green, blue], ["all", "red", "green", "blue"], height=150)
 #
 # To halve a picture one could keep every second pixel. But detail finer than the new grid does not vanish then:
 # it comes back disguised as coarse patterns (*aliasing*). The remedy is to blur just enough first, and that is what
-# `antialias=True` does. Style lives in texture, so we had better not invent any.
+# `nst.resize` does (in PyTorch, `interpolate` with `antialias=True`). Style lives in texture, so we had better not
+# invent any.
 
 # %%
 motorcycle = nst.load_image("motorcycle")
@@ -106,7 +107,8 @@ show([cat, yiq[:, :1].expand(-1, 3, -1, -1), back], ["original", "Y alone", "Y s
 # %% [markdown]
 # The third picture has lost nearly all detail in its colours, and you would hardly notice. That is why a painting can
 # keep the *photograph's* colours: take Y from the painting, I and Q from the photograph (Gatys et al. 2016, *Preserving
-# Color in Neural Artistic Style Transfer*). `nst.recolour` knows that and two other ways.
+# Color in Neural Artistic Style Transfer*). `nst.recolour` knows that and two other ways: `mean` moves the colours'
+# average and spread to the photograph's, and `histogram` matches red, green and blue, each on its own.
 
 # %%
 swirl = nst.resize(nst.load_image("swirl"), tuple(cat.shape[-2:]))
@@ -117,7 +119,7 @@ show([swirl] + [nst.recolour(swirl, cat, m) for m in methods], ["swirl", *method
 # ## How rough is a picture?
 #
 # *Total variation* adds up how much each pixel differs from its neighbours, below and to the right. We take the mean,
-# so that the size of the picture does not matter:
+# so that the size of the picture does not matter (row $i$, column $j$):
 #
 # $$\mathrm{TV}(x)=\operatorname{mean}|x_{i+1,j}-x_{i,j}|+\operatorname{mean}|x_{i,j+1}-x_{i,j}|$$
 #
@@ -151,14 +153,17 @@ titles = [f"{name}: {F.mse_loss(x, cat):.4f}" for name, x in versions.items()]
 show(list(versions.values()), titles, columns=2, height=200)
 
 # %% [markdown]
-# A shift of six pixels, which you would hardly notice, costs six times as much as a blur that anyone sees. Pixels know
-# nothing of fur, eyes or edges. We need a judge who does: that is the next notebook.
+# The noise is the worst, and few will disagree. But a shift of six pixels, which you would hardly notice, costs six
+# times as much as a blur that anyone sees. Pixels know nothing of fur, eyes or edges. We need a judge who does: that
+# is the next notebook.
 #
 # ## Exercises
 #
 # **1.** By how many pixels may the cat move before the pixel distance is as large as to a plain grey picture?
 #
 # <details><summary>Solution</summary>
+#
+# By about thirty.
 #
 # ```python
 # grey = F.mse_loss(torch.full_like(cat, 0.5), cat)

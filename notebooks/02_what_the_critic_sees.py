@@ -80,13 +80,14 @@ show(maps, titles, columns=6, height=105)
 # %% [markdown]
 # ## Does it show the same thing?
 #
-# The **content** of a picture $x$ is what the critic reports at some layer $l$. With $F^l$ for its features there and
-# $P^l$ for the photograph's, Gatys et al. (2016, equation 1) compare
+# The **content** of a picture $x$ is what the critic reports at some layer $l$. With $F^l_{ij}$ for the answer of its filter $i$
+# at place $j$, and $P^l_{ij}$ for the photograph's, Gatys et al. (2016, equation 1) compare
 #
 # $$\mathcal L_\text{content}=\tfrac12\sum_{ij}\left(F^l_{ij}-P^l_{ij}\right)^2$$
 #
-# That number depends on the size of the picture and on the network. We divide by $\lVert P\rVert^2$ instead, so that 0 means
-# the same and around 1 means unrelated, at any size and with any network:
+# That number depends on the size of the picture and on the network. Instead of halving we divide by $\lVert P\rVert^2$, the
+# sum of the squares of the photograph's own features, so that 0 means the same and 1 or more means unrelated, at any size and
+# with any network:
 
 
 # %%
@@ -122,8 +123,8 @@ for label, version in versions.items():
 # ## Rebuilding a photograph from what the critic saw
 #
 # What does a layer know? Start from noise, and change the *pixels* until the critic's report at that layer is the
-# photograph's. `GatysPainter` does this: with the style weight at 0 only the content counts. Whatever the layer has
-# forgotten, the result is free to get wrong.
+# photograph's. `GatysPainter` does this: with the style weight at 0 the content counts, and a little total variation,
+# which keeps speckle away. Whatever the layer has forgotten, the result is free to get wrong.
 
 # %%
 small = nst.load_image("cat", size=size)
@@ -140,15 +141,18 @@ show([noise, *rebuilt], ["start", *histories], columns=5, height=150)
 curves(histories, "content loss")
 
 # %% [markdown]
-# Three blocks forget slowly: the photograph comes back almost pixel for pixel from the first block, and even from `relu3_2` it
-# has lost little. At `relu3_4` the drift begins: an eye gets a second rim, whiskers and fur are only roughly where they were.
-# That is the room we want for brush strokes, while the cat stays a cat.
+# The deeper the layer, the more slowly its loss falls. And three blocks forget little: the photograph comes back
+# almost pixel for pixel from the first block, and from `relu3_2` it still looks whole. At `relu3_4` the drift begins:
+# an eye gets a second rim, whiskers and fur are only roughly where they were. That is the room we want for brush
+# strokes, while the cat stays a cat.
 #
 # ## Exercises
 #
-# **1.** Which of the five sample photographs is closest to the cat at `relu3_4`? (All at 256 × 256 pixels.)
+# **1.** Which of the other sample photographs is closest to the cat at `relu3_4`? (All at 256 × 256 pixels.)
 #
 # <details><summary>Solution</summary>
+#
+# The rocket: an empty sky gives little cause to disagree.
 #
 # ```python
 # square = {n: nst.resize(nst.load_image(n), (256, 256)) for n in nst.sample_names()["photographs"]}
@@ -162,8 +166,8 @@ curves(histories, "content loss")
 #
 # <details><summary>Solution</summary>
 #
-# Pooling averages neighbours, so a fine checkerboard costs a deep layer nothing: only a prior about pictures, such as total
-# variation, can object.
+# Pooling averages neighbours, so a fine checkerboard costs a deep layer next to nothing: only an opinion about pictures in
+# general (a *prior*), such as total variation, can object.
 #
 # ```python
 # config = nst.GatysConfig(backbone="compact", content_layers=("relu3_4",), style_weight=0, step_size=0.05)

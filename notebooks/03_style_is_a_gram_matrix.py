@@ -52,7 +52,8 @@ critic = nst.FeatureExtractor("compact", layers)
 #
 # A brush stroke in *The Starry Night* is blue **and** curved **and** has a thin bright edge. Style is in these *ands*. So for
 # each pair of channels $i, j$ we ask: do they fire at the same places? Multiply them place by place and add up. With the
-# features flattened to a matrix $F$ of $C$ rows and $H\cdot W$ columns, that is one matrix product, the **Gram matrix**:
+# features flattened to a matrix $F$ of $C$ rows (channels) and $H\cdot W$ columns (places $k$), that is one matrix product, the
+# **Gram matrix**:
 #
 # $$G_{ij}=\frac1{C\,H\,W}\sum_{k}F_{ik}F_{jk}\qquad\text{or}\qquad G=\frac{FF^\top}{C\,H\,W}$$
 #
@@ -69,7 +70,7 @@ def gram(features: Tensor) -> Tensor:
 
 # %% [markdown]
 # By hand: two channels at three places, $F=\begin{pmatrix}1&2&0\\0&1&3\end{pmatrix}$. Then
-# $FF^\top=\begin{pmatrix}5&2\\2&10\end{pmatrix}$, divided by $2\cdot3$.
+# $FF^\top=\begin{pmatrix}5&2\\2&10\end{pmatrix}$, divided by $2\cdot3$; to compare, the cell multiplies by 6 again.
 
 # %%
 gram(torch.tensor([[[[1.0, 2, 0]], [[0.0, 1, 3]]]])) * 6
@@ -91,8 +92,9 @@ print(f"relative difference after shuffling every place: {difference:.1e}")
 # %% [markdown]
 # ## A style's fingerprint
 #
-# Bright means that two channels go together. (The channels are sorted in the same way everywhere.) Each painting has its own
-# pattern, and so has a photograph.
+# Bright means that two channels go together, dark that they do not; each channel is scaled so that with itself it gives 1. (We
+# show the 32 channels that are strongest in `swirl`, in the same order everywhere.) Each painting has its own pattern, and so
+# has a photograph.
 
 # %%
 pictures = {name: nst.load_image(name, size=384) for name in ("swirl", "woodblock", "halftone", "cat")}
@@ -107,8 +109,9 @@ heat_maps({name: g[order][:, order] for name, g in grams.items()})
 # %% [markdown]
 # ## How far apart are two styles?
 #
-# Gatys et al. (2016, equations 4 and 5) sum squared differences of Gram matrices over several layers. As with content we
-# divide by the target's norm, so that the same weight means the same everywhere:
+# Gatys et al. (2016, equations 4 and 5) sum squared differences of Gram matrices over several layers $l\in L$: $G^l$ of our
+# picture, $A^l$ of the painting. As with content we divide by the target's norm ($\lVert\cdot\rVert_F^2$ is the sum of the squares
+# of all entries), so that the same weight means the same everywhere:
 #
 # $$\mathcal L_\text{style}=\frac1{|L|}\sum_{l\in L}\frac{\lVert G^l-A^l\rVert_F^2}{\lVert A^l\rVert_F^2}$$
 
@@ -136,6 +139,9 @@ for a in names:
     print(f"{a:14}", *[f"{v:12.3f}{'*' if v == min(row) else ' '}" for v in row])
 
 # %% [markdown]
+# Every star is on the diagonal. (The loss is no symmetric distance: it is divided by the norm of the second picture, and that of
+# `ink` is small, hence the large numbers in its column.)
+#
 # ## Texture out of nothing
 #
 # If the Gram matrices really hold the style, a picture with the same Gram matrices must look like the painting, though
@@ -154,7 +160,7 @@ titles = ["the painting", *["up to " + name for name in layers]]
 show([painting, *textures], titles, columns=5, height=170)
 
 # %% [markdown]
-# The first layer knows only colours and the finest grain. With `relu3_4` there are panes of glass and leads between them.
+# The first layer knows only colours and the finest grain. From `relu3_1` on there are panes of glass and leads between them.
 #
 # Structures larger than the deepest layer can see at once do not come back. A deeper network helps; so does a simpler trick,
 # *scale*: begin with a tiny picture, in which a pane is only a few pixels wide, and enlarge it step by step. That is a
@@ -176,7 +182,7 @@ for name in ("stained_glass", "swirl", "woodblock"):
 show(grown, ["stained_glass", "swirl", "woodblock"], height=190)
 
 # %% [markdown]
-# None of these three pictures existed before, and none of them shows anything. They are pure style.
+# None of these three pictures existed before. Panes, swirls and waves are back, and nobody said where: they are pure style.
 #
 # ## Exercises
 #

@@ -57,11 +57,12 @@ base = nst.GatysConfig(backbone=backbone, size=size, steps=steps)
 # ## The objective
 #
 # We know how to measure content (notebook 02) and style (notebook 03). A good painting $x$ is one that makes their weighted sum
-# small (Gatys et al. 2016, equation 7):
+# small (Gatys et al. 2016, equation 7; total variation, from notebook 01, is our addition):
 #
 # $$\mathcal L(x)=\alpha\,\mathcal L_\text{content}(x)+\beta\,\mathcal L_\text{style}(x)+\gamma\,\mathrm{TV}(x)$$
 #
-# `PerceptualLoss` holds the critic, the targets and the weights $\alpha$, $\beta$, $\gamma$.
+# `PerceptualLoss` holds the critic, the targets and the weights $\alpha$, $\beta$, $\gamma$, which are 1, 100 and 0 unless we say
+# otherwise.
 
 # %%
 content = nst.load_image("astronaut", size=size)
@@ -106,7 +107,7 @@ show([content, painted], ["photograph", f"after {steps} steps"], height=320)
 curves({name: [losses[name] for losses in history] for name in ("content", "style", "total")})
 
 # %% [markdown]
-# Content starts at 0 and must give way; style falls by orders of magnitude in the first steps.
+# Content starts at 0 (which a logarithmic axis cannot show) and must give way; style falls to a hundredth within forty steps.
 #
 # `nst.GatysPainter` is this loop as a *stepper*, with guards against everything that can go wrong. Each call of `step(n)` returns
 # where it is, and the weights may be changed between steps. The sliders and the command line drive the same stepper.
@@ -120,7 +121,8 @@ print("same picture as the loop above:", torch.allclose(state.image, painted, at
 # ## The pyramid
 #
 # At one size the critic sees only details: it repaints the surface and leaves the shapes alone. `nst.stylize` begins with a
-# picture whose long side is 96 pixels, where the same critic sees large strokes, and enlarges the result step by step.
+# picture whose long side is 96 pixels, where the same critic sees large strokes, and enlarges the result step by step. The cell
+# prints the sizes on the way to 512.
 
 # %%
 print("sizes:", nst.pyramid(512))
@@ -130,8 +132,8 @@ show([painted, coarse_to_fine], ["one size", "pyramid"], height=320)
 # %% [markdown]
 # ## What the weights do
 #
-# Across: more style. Down: more total variation. Since our losses are scale-free, a weight found here means the same at
-# any size, and in training a fast network too.
+# Across: more style. Down: more total variation. Since our losses are scale-free, a weight found here is a fair
+# first guess at any other size, and for training a fast network too.
 
 # %%
 tiny = replace(base, size=160, steps=steps // 2)
@@ -145,8 +147,8 @@ show(grid[::2] + grid[1::2], labels[::2] + labels[1::2], columns=4, height=170)
 # %% [markdown]
 # ## Where to start
 #
-# From the photograph the composition is there from the first step. From noise the painter is freer, and needs longer to find
-# the shapes again.
+# From the photograph the composition is there from the first step. From noise the painter is freer, and has to find
+# the shapes first. With a pyramid all three get there, and differ in where swirls and colours have gone.
 
 # %%
 starts = ["content", "style", "noise"]
@@ -159,9 +161,9 @@ show(
 # %% [markdown]
 # ## Adam against L-BFGS
 #
-# The paper uses L-BFGS, which learns the curvature of the loss from past gradients and takes long, well-aimed steps. Adam scales
-# each pixel's step by its own recent gradients. L-BFGS looks at the picture more than once a step and keeps a history in memory; it
-# can also stall, and then `GatysPainter` says so and goes on with Adam.
+# The paper uses L-BFGS, which learns the curvature of the loss from past gradients and takes long, well-aimed steps. Adam
+# scales each pixel's step by its own recent gradients. L-BFGS may look at the picture more than once a step and keeps a history
+# in memory; it can also stall, and then `GatysPainter` says so and goes on with Adam.
 
 # %%
 histories = {}
@@ -174,7 +176,7 @@ curves(histories, "total loss", "tens of steps")
 # ## Keeping the colours
 #
 # `luminance` paints brightness only and keeps the photograph's colours. `mean` and `histogram` first dye the *painting* in the
-# photograph's colours.
+# photograph's colours; since `histogram` treats red, green and blue apart, mixtures may come out that neither picture has.
 
 # %%
 methods = ["none", "luminance", "mean", "histogram"]
@@ -184,7 +186,8 @@ show(dyed, methods, columns=2, height=220)
 # %% [markdown]
 # ## Two styles at once
 #
-# Gram matrices can be averaged, or each can be given a part of the picture by a soft mask.
+# Gram matrices can be averaged, or each can be given a part of the picture by a soft mask. (In the middle,
+# where each mask is only half white, the paint is thin.)
 
 # %%
 across = torch.linspace(0, 1, 96).expand(1, 3, 64, 96)
@@ -205,7 +208,7 @@ show([blended, masked], ["half and half", "left and right"], height=230)
 # | L-BFGS | Adam | less memory, never stalls |
 # | – | total variation | keeps speckle away, if asked |
 #
-# `nst.PRESETS["gatys2016"]` has the paper's own formulas and weights.
+# `nst.PRESETS["gatys2016"]` has the paper's own formulas and weights (it needs VGG-19).
 #
 # ## Exercises
 #

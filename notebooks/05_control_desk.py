@@ -47,8 +47,8 @@ from nstlib.widgets import ControlDesk
 #
 # ![the control desk](../data/desks/control_desk.jpg)
 #
-# - **▶ ❚❚ ■** let the painter run, pause it, stop it; **step** makes one move, **reset** goes back to the photograph, **undo**
-#   takes back the last change of a slider *and* the painting that followed from it.
+# - **▶** lets the painter run and turns into **❚❚**, which pauses it; **■** stops it; **step** makes one move, **reset** goes
+#   back to the photograph, **undo** takes back the last change of a slider *and* the painting that followed from it.
 # - **content, style, tv weight** and **step size** are logarithmic: each notch of the slider multiplies.
 # - **style layers** say how much each layer's Gram matrix counts. Fine texture lives in `relu1_1`, large strokes in `relu3_4`.
 # - Choose several **styles** (hold Ctrl or ⌘) and each gets a slider for its share.
@@ -63,7 +63,7 @@ ControlDesk(content="cat", styles=("swirl",))
 #
 # Nothing is restarted when a slider moves. The desk holds a `GatysPainter`, a *stepper*: `step(n)` advances it by n iterations,
 # `configure` changes its weights in between. The Gram matrices of the styles do not depend on the weights and are computed once;
-# a step at this size takes a fiftieth of a second with the compact critic.
+# a step at the desk's first size (192 pixels) takes about a fiftieth of a second with the compact critic on two cores.
 #
 # Everything that the desk does you can do in code. Here is a hand on the style slider, written down:
 
@@ -125,15 +125,35 @@ show(frames, names, height=190)
 #
 # <details><summary>What you should see</summary>
 #
-# 1. About as long as it took to paint: the optimiser walks the same distance back.
-# 2. Large shapes move, but the colours stay those of the photograph: colour lives in the first layer.
-# 3. Around 100. Total variation eats small contrasts first; the eyes are large ones.
-# 4. Because losses are scale-free, the same numbers mean the same there.
+# 1. The fur is back after about as many steps as the painting took; the last of the blue needs several times as many.
+# 2. Strokes in other colours: the painting's blue and yellow are mostly gone, for colour lives in the first layers.
+# 3. Towards 1000, the end of the slider. Total variation eats small contrasts first; the eyes are large ones.
+# 4. Because losses are scale-free, the same numbers mean about the same there.
+#
+# The first three without a desk:
+#
+# ```python
+# def painter_with(**settings):
+#     return nst.GatysPainter(content, [style], nst.GatysConfig(backbone="compact", **settings))
+#
+#
+# painter = painter_with(tv_weight=0.1)
+# back = [painter.step(60).image]
+# painter.configure(style_weight=0.1)
+# back += [painter.step(60).image for _ in range(2)]
+# show(back, ["60 steps", "60 back", "120 back"], height=150)
+#
+# deep = painter_with(style_layer_weights=(0, 0, 1, 1)).step(60).image
+# smooth = [painter_with(tv_weight=weight).step(60).image for weight in (100, 1000)]
+# show([deep, *smooth], ["relu3_1 and relu3_4", "tv weight 100", "tv weight 1000"], height=150)
+# ```
 #
 # </details>
 #
 # ## References
 #
-# - Gatys, Ecker & Bethge, *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, equation 7 and figure 4 (weights),
-#   figure 5 (layers).
+# - Gatys, Ecker & Bethge, *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, equation 7 and figure 4
+#   (weights), figure 5 (content layers).
 # - Gatys et al., *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017.
+#
+# Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)

@@ -90,18 +90,19 @@ for layer in ("relu2_1", "relu3_3"):
     print(f"{'Gram of ' + layer:18}{a:8.3f}{b:9.3f}")
 
 # %% [markdown]
-# Pixels prefer the blurred copy. The deeper the layer, the more forgiving it is about *where* an edge is and the stricter about
-# *whether* there is one; and the Gram matrix does not mind the move at all. That is the whole secret of this notebook.
+# Pixels prefer the blurred copy. The deeper the layer, the more forgiving it is about *where* an edge is: at `relu3_3` the blur,
+# which leaves open *whether* there is one, costs more. And the Gram matrix does not mind the move at all. That is the whole secret
+# of this notebook.
 #
-# ## One answer for many questions
+# ## Many answers to one question
 #
 # Suppose a network has to fill in fur. There are thousands of good furs and it cannot know which one you had in mind, so it is
 # judged against all of them at once. Here are sixteen equally right answers, all of them sharp: the photograph, moved by up to
 # four pixels. What single picture is the best bet?
 #
-# For squared pixel differences that is school arithmetic: $\sum_i\lVert x-a_i\rVert^2$ is smallest where
-# $x=\frac1n\sum_i a_i$. The best bet is the **mean**, and the mean of sharp pictures is a blurred one. No training, no
-# network, however large, gets around this.
+# For squared pixel differences that is school arithmetic: with answers $a_1,\dots,a_n$, the sum $\sum_i\lVert x-a_i\rVert^2$ is
+# smallest where $x=\frac1n\sum_i a_i$. The best bet is the **mean**, and the mean of sharp pictures is a blurred one. No
+# training, no network, however large, gets around this.
 
 # %%
 torch.manual_seed(0)
@@ -111,7 +112,8 @@ show([*answers[:3].split(1), best_for_pixels], ["right", "right", "right", "best
 
 # %% [markdown]
 # And the best bet by features? The mean again, but the mean of *features*: "there is fine diagonal fur about here". To see it,
-# let an optimiser look for the picture whose features are closest to all the answers' features, as Gatys would.
+# let an optimiser look for the picture whose features are closest to all the answers' features, as Gatys would: first by one
+# layer's features, then by four layers' features and Gram matrices, the latter with nine tenths of the weight.
 
 
 # %%
@@ -144,7 +146,8 @@ show(
 )
 
 # %% [markdown]
-# All three were shown the same sixteen answers. The pixel loss hedges; the critic commits itself to fur.
+# All three bets were made on the same sixteen answers. The pixel loss hedges; the critic commits itself to fur. (One layer's
+# features alone leave a weave in it; with more layers and Gram matrices it goes.)
 #
 # ## A network learns to blur
 #
@@ -244,9 +247,10 @@ show(
 )
 
 # %% [markdown]
-# Three convolutions see eleven pixels at a time, so they can do little more than recolour and draw outlines. But look what
-# has happened: the network never saw this cat, and no optimiser ran. A deeper network with a wider view, more photographs and
-# more time, and we have a painter that answers at once. That is the next notebook.
+# Three convolutions of 7, 5 and 5 pixels see fifteen pixels at a time, so they can do little more than recolour and draw outlines.
+# But look what has happened: the network never saw this cat, and no optimiser ran. A deeper network with a wider view, more
+# photographs and more time, and we have a painter that answers at once. That is the next notebook, which also has the remedy for
+# the bands at the edges, the work of zero padding.
 #
 # ## Exercises
 #
@@ -255,9 +259,20 @@ show(
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Replace `shift(…)` by `crop` in `teach`. There is one right answer now, both losses are smallest there, and both
-#    networks copy sharply. The losses differ only where the answer is uncertain.
-# 2. Fur everywhere and no eye: Gram matrices alone say what there is, not where (notebook 03).
+# 1. There is one right answer now, both losses are smallest there, and both networks copy sharply. The losses differ only where
+#    the answer is uncertain.
+# 2. Shreds of fur and no eye: Gram matrices alone say what there is, not where (notebook 03). On the flat grey that we start from
+#    only the border is different, so things line up with it.
+#
+# ```python
+# askew, shift = shift, lambda image, down, right: image  # a teacher with a steady hand
+# perfect = [teach(loss_function, steps)[0] for loss_function in (pixels, perceptual)]
+# shift = askew
+# with torch.no_grad():
+#     copies = [net(photo).clamp(0, 1) for net in perfect]
+# titles = ["input", "by pixels", "by features", "by Gram matrices alone"]
+# show([photo, *copies, best_bet(layers, gram_share=1.0)], titles, columns=2)
+# ```
 #
 # </details>
 #
@@ -267,3 +282,5 @@ show(
 #   (feature reconstruction), equations 3 and 4 (style reconstruction); section 4.2 shows both losses at enlarging pictures.
 # - Dosovitskiy & Brox, *Generating Images with Perceptual Similarity Metrics based on Deep Networks*, NeurIPS 2016.
 # - Mathieu, Couprie & LeCun, *Deep multi-scale video prediction beyond mean square error*, ICLR 2016: why the mean blurs.
+#
+# Previous: [05 · The control desk](05_control_desk.ipynb) · Next: [07 · Training a fast network](07_training_a_fast_network.ipynb)

@@ -57,23 +57,26 @@ work = Path(tempfile.mkdtemp())  # on Colab: a folder of your Drive, see the las
 # %% [markdown]
 # ## From one picture to all pictures
 #
-# Gatys solves a new problem for every photograph. Johnson et al. (2016, equation 5) solve it once for all: they look for the
-# *weights* $W$ of a network $f_W$ that makes the same loss small for every photograph $x$ that comes along,
+# Gatys solves a new problem for every photograph. Johnson et al. (2016, equation 1) solve it once for all: they look for the
+# *weights* $W$ of a network $f_W$ that makes the same loss small on average ($\mathbb E_x$) for every photograph $x$ that comes
+# along,
 #
-# $$W^*=\arg\min_W\;\mathbb E_x\big[\alpha\,\mathcal L_\text{content}(f_W(x),x)+\beta\,\mathcal L_\text{style}(f_W(x),a)+\gamma\,\mathrm{TV}(f_W(x))\big]$$
+# $$W^*=\arg\min_W\;\mathbb E_x\big[\alpha\,\mathcal L_\text{content}(y,x)+\beta\,\mathcal L_\text{style}(y,a)+\gamma\,\mathrm{TV}(y)\big],\quad y=f_W(x)$$
 #
 # The painting $a$ is fixed: one network, one style. Afterwards there is nothing left to optimise.
 #
 # ## The network
 #
-# An hourglass. Two strided convolutions make the picture four times smaller, where thinking is cheap and every pixel sees far;
-# residual blocks do the work; two enlargements bring it back.
+# An hourglass. Two strided convolutions, which answer only at every second place, make the picture four times smaller, where
+# thinking is cheap and every pixel sees far; residual blocks, each of which adds a correction to what it is given, do the work;
+# two enlargements bring it back.
 
 # %%
 architecture(nst.TransformerNet(), 256)
 
 # %% [markdown]
-# Bars are as tall as the feature maps and as wide as the channels. Here is the data on its way through, stage by stage:
+# Bars are as tall as the feature maps and as wide as the channels, 32 at the first layer as in the paper. On a CPU we train a
+# network of half that width. Here is the data on its way through it, stage by stage:
 
 # %%
 net = nst.TransformerNet(nst.TransformerConfig(width=width))
@@ -95,7 +98,7 @@ print(f"{sum(p.numel() for p in net.parameters()):,} parameters")
 #
 # - **Reflection padding.** Convolutions that pad with zeros see a black frame around every picture, and paint one.
 # - **Instance norm** (Ulyanov et al. 2016). Each picture's contrast is taken out before the style's own is put in. With batch
-#   norm, white blobs appear where the network smuggles brightness through.
+#   norm, which takes mean and contrast of the whole batch, white blobs appear where the network smuggles brightness through.
 # - **Resize, then convolve** (Odena et al. 2016). The next cells show why.
 #
 # ## Checkerboards
@@ -179,13 +182,14 @@ print("total:", *[f"{h['total']:.2f}" for h in history])
 # %% [markdown]
 # ## A real training
 #
-# `nst.train` is this loop with everything a long run needs: mixed precision where the machine has it, a learning rate that falls
-# along a cosine, a log, sample sheets, and a checkpoint from which it goes on *exactly* where it stopped. The settings are one
-# dataclass; the same names are the flags of `nst train` in a terminal.
+# `nst.train` is this loop with everything a long run needs: 16-bit numbers where the machine computes in them, a learning rate
+# that falls along a cosine, a log, sample sheets, and a checkpoint from which it goes on *exactly* where it stopped. The
+# settings are one dataclass; the same names are the flags of `nst train` in a terminal.
 #
-# It adds one loss of its own. A network works in cells of four pixels and likes to weave a pattern into them that the critic
-# takes for brushwork. But a brush does not care about pixel grids: move the photograph by a pixel or two, and the painting should
-# move with it. `stability_weight` asks for that, $\lVert S f_W(x)-f_W(Sx)\rVert^2$ with a small random shift $S$.
+# It adds one loss of its own. A network that halves and doubles twice works in cells of four pixels, and likes to weave a
+# pattern into them that the critic takes for brushwork. But a brush does not care about pixel grids: move the photograph by a
+# pixel or two, and the painting should move with it. `stability_weight` asks for that: the mean square of $S f_W(x)-f_W(Sx)$,
+# where $S$ is a random shift by up to 24 pixels.
 
 # %%
 config = nst.TrainConfig(
@@ -223,7 +227,8 @@ net = nst.train(config, callback=LivePlot(config.folder))
 # %% [markdown]
 # ## One pass
 #
-# From noise to this in about a minute, on two cores. Now the reward: a photograph in, a painting out, in a fraction of a second.
+# From random weights to this in about a minute, on two cores. Now the reward: a photograph in, a painting out, in a fraction of
+# a second.
 
 # %%
 first = nst.paint("astronaut", net, 384)
@@ -237,7 +242,8 @@ show(
 # ## What an hour buys
 #
 # The networks that come with nstlib had about 2,500 photographs and many more steps, several of them one after the other. Each
-# has a card that says how it was made:
+# has a card that says how it was made ("3,000 steps of 2" saw two photographs a step; "after" names the networks that it was
+# trained as before):
 
 # %%
 singles = [name for name in nst.model_files() if name != "studio"]  # which has nine styles: notebook 08
@@ -285,7 +291,8 @@ if in_earnest:
 #
 # ```
 # nst photos val2017
-# nst train --dataset photos/val2017 --style great_wave --save-model my_style.safetensors --width 32 --epochs 8
+# nst train --dataset photos/val2017 --style great_wave \
+#     --save-model my_style.safetensors --width 32 --epochs 8
 # accelerate launch -m nstlib.cli train …   # on several GPUs or machines
 # nst paint holiday/ --model my_style.safetensors
 # ```
@@ -298,7 +305,7 @@ if in_earnest:
 # | you see | try |
 # |---|---|
 # | the photograph, recoloured | a larger `style_weight` |
-# | style everywhere, content gone | a larger `content_weight`; `content_layers=("relu2_2", "relu3_2")` |
+# | style everywhere, content gone | a larger `content_weight`; only the finer of the content layers, `("relu2_2",)` |
 # | a fine weave in flat areas | more steps, a larger `stability_weight` |
 # | strokes too small or too large | a larger or smaller `style_size` |
 # | white blobs | `norm="instance"` (the default) instead of `"batch"` |
@@ -311,10 +318,29 @@ if in_earnest:
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Give `save_model` another name, or the checkpoint of the first network is found and refused: its settings differ.
+# 1. A grid of dots. (Give `save_model` another name, or the checkpoint of the first network is found and refused: its settings
+#    differ.)
 # 2. `residual_blocks=1` still paints, with less change of shapes: each block widens what a pixel sees by 16 pixels.
-# 3. `nst.TrainConfig(..., init_model="starry_night", save_model=work / "again.safetensors")`; after some 100 steps the palette
-#    has turned, the brush takes longer.
+# 3. After some 60 steps the palette has turned; the brush takes longer.
+#
+# In an eighth of the steps:
+#
+# ```python
+# from dataclasses import replace
+#
+#
+# def quick(name: str, **changes):
+#     settings = replace(config, steps=steps // 8, save_model=work / f"{name}.safetensors", **changes)
+#     return nst.paint("coffee", nst.train(settings), 256)
+#
+#
+# tried = {
+#     "deconv": quick("deconv", network=nst.TransformerConfig(width=width, upsample="deconv")),
+#     "one residual block": quick("one_block", network=nst.TransformerConfig(width=width, residual_blocks=1)),
+#     "from starry_night": quick("again", init_model="starry_night"),
+# }
+# show(list(tried.values()), list(tried), columns=2, height=200)
+# ```
 #
 # </details>
 #
@@ -324,3 +350,5 @@ if in_earnest:
 #   supplementary material for the architecture.
 # - Ulyanov, Vedaldi & Lempitsky, *Instance Normalization: The Missing Ingredient for Fast Stylization*, 2016.
 # - Odena, Dumoulin & Olah, *Deconvolution and Checkerboard Artifacts*, Distill 2016.
+#
+# Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)

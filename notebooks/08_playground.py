@@ -88,12 +88,13 @@ for pixels in (desk.quick, desk.size):
 #
 # In notebook 07 a network learned one painting, and the painting was spread over all its weights. Dumoulin, Shlens & Kudlur
 # (2017) found that it need not be. Convolutions learn what all styles share: to see edges, to hold a brush. What is left of a
-# style are two numbers a channel, the scale $\gamma$ and the shift $\beta$ after each instance norm (their equation 5):
+# style $s$ are two numbers a channel $x$, the scale $\gamma_s$ and the shift $\beta_s$ after each instance norm (their equation 5;
+# no kin of the weights in notebook 04):
 #
 # $$z=\gamma_s\,\frac{x-\mu(x)}{\sigma(x)}+\beta_s$$
 #
-# Every channel of every picture is first brought to mean 0 and deviation 1. Then $\gamma$ and $\beta$ say which of the network's
-# brushes come out, and how strongly. To mix styles, mix those numbers:
+# Every channel of every picture is first brought to mean $\mu$ = 0 and deviation $\sigma$ = 1. Then $\gamma$ and $\beta$ say
+# which of the network's brushes come out, and how strongly. To mix styles, mix those numbers:
 
 
 # %%
@@ -105,8 +106,9 @@ def conditional_instance_norm(x: Tensor, gamma: Tensor, beta: Tensor, mix: Tenso
 
 
 # %% [markdown]
-# That is all that makes `TransformerNet(TransformerConfig(styles=…))` different from the network of notebook 07. How much of it
-# belongs to a single style?
+# That is all that makes `TransformerNet(TransformerConfig(styles=…))` different from the network of notebook 07, but for one
+# number a style, `through`: the share of the photograph itself that is added at the end. How much of it all belongs to a single
+# style?
 
 # %%
 net = nst.load_transformer("studio")
@@ -219,14 +221,13 @@ both = nst.paint("cat", net, size, styles="swirl"), nst.paint("cat", ten, size, 
 print("swirl is as it was, to the last bit:", torch.equal(*both))
 
 # %% [markdown]
-# With four photographs and two minutes it is a sketch; `nst train --extend studio --style my_painting.jpg --dataset photos/val2017`
-# in a terminal does it properly, and
+# With four photographs and a minute it is a sketch. In a terminal, the first command does it properly, and the second paints
+# with it:
 #
 # ```
-# nst paint holiday.jpg --model studio --style swirl:0.7,ink:0.3 --strength 0.6
+# nst train --dataset photos/val2017 --extend studio --style my_painting.jpg --save-model ten.safetensors
+# nst paint holiday.jpg --model ten.safetensors --style my_painting:0.7,ink:0.3 --strength 0.6
 # ```
-#
-# paints with it.
 #
 # ## Exercises
 #
@@ -257,6 +258,9 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # ## References
 #
-# - Dumoulin, Shlens & Kudlur, *A Learned Representation for Artistic Style*, ICLR 2017, equation 5 and section 3.2 (mixing).
+# - Dumoulin, Shlens & Kudlur, *A Learned Representation for Artistic Style*, ICLR 2017, equation 5, sections 3.4 (a new
+#   style) and 3.5 (mixing).
 # - Babaeizadeh & Ghiasi, *Adjustable Real-time Style Transfer*, 2018.
 # - Gatys et al., *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017 (colour).
+#
+# Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [09 · Experiments](09_experiments.ipynb)

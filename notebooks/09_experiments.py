@@ -105,7 +105,7 @@ show([cell.image for cell in cells.values()], list(cells), columns=3, height=180
 # ![critics and pooling](../data/experiments/critics.jpg)
 #
 # The compact critic was distilled from that VGG, and one sees the family. Gatys et al. found average pooling to give
-# smoother pictures than max pooling: the gradient of an average reaches every pixel, that of a maximum one in four.
+# slightly more appealing pictures than max pooling; the gradient of an average reaches every pixel, that of a maximum one in four.
 #
 # With internet, add `replace(base, backbone="vgg19")` and `"vgg16"` to the next cell, and have a coffee if you have no GPU.
 
@@ -230,7 +230,8 @@ show([cell.image for cell in cells.values()], list(cells), height=165)
 #
 # ```python
 # # 1
-# configs = {"as it is": base, "twice the steps": replace(base, steps=2 * steps), "a smaller start": replace(base, smallest=64)}
+# more, smaller = replace(base, steps=2 * steps), replace(base, smallest=64)
+# configs = {"as it is": base, "twice the steps": more, "a smaller start": smaller}
 # cells = run_grid(painting, configs, work / "worth")
 # show([cell.image for cell in cells.values()], [f"{n} ({c.numbers['seconds']} s)" for n, c in cells.items()])
 #
@@ -238,7 +239,8 @@ show([cell.image for cell in cells.values()], list(cells), height=165)
 # cells = run_grid(painting, {"as it is": base}, work / "painting_2")
 #
 # # 3: no: with both weights small, total variation wins, and the picture is flat
-# configs = {f"{c:g} : {s:g}": replace(base, content_weight=c, style_weight=s, tv_weight=1) for c, s in ((1, 10), (10, 100), (100, 1000))}
+# pairs = ((1, 10), (10, 100), (100, 1000))
+# configs = {f"{c} : {s}": replace(base, content_weight=c, style_weight=s, tv_weight=1) for c, s in pairs}
 # cells = run_grid(painting, configs, work / "tv")
 # show([cell.image for cell in cells.values()], list(cells))
 # ```
@@ -249,3 +251,5 @@ show([cell.image for cell in cells.values()], list(cells), height=165)
 #
 # - Gatys, Ecker & Bethge, *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, figures 3 to 6.
 # - Johnson, Alahi & Fei-Fei, *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016, section 4.1.
+#
+# Previous: [08 · The playground](08_playground.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
