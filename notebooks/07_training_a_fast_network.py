@@ -52,7 +52,7 @@ from nstlib.plots import LivePlot, architecture, show
 
 gpu = torch.cuda.is_available()
 width, side, steps = (32, 256, 3000) if gpu else (16, 128, 500)
-work = Path(tempfile.mkdtemp())  # on Colab: a folder of your Drive, see the last part
+work = Path(tempfile.mkdtemp())  # for a training that must not be lost, see the last part
 
 # %% [markdown]
 # ## From one picture to all pictures
@@ -97,8 +97,8 @@ print(f"{sum(p.numel() for p in net.parameters()):,} parameters")
 # Three choices in it are worth knowing, because leaving them out is what people complain about most:
 #
 # - **Reflection padding.** Convolutions that pad with zeros see a black frame around every picture, and paint one.
-# - **Instance norm** (Ulyanov et al. 2016). Each picture's contrast is taken out before the style's own is put in. With batch
-#   norm, which takes mean and contrast of the whole batch, white blobs appear where the network smuggles brightness through.
+# - **Instance norm** (Ulyanov et al. 2016). Each picture's contrast is taken out before the style's own is put in. Batch
+#   norm takes mean and contrast of the whole batch, so that a pale photograph stays pale; and its users report white blobs.
 # - **Resize, then convolve** (Odena et al. 2016). The next cells show why.
 #
 # ## Checkerboards
@@ -249,7 +249,7 @@ show(
 singles = [name for name in nst.model_files() if name != "studio"]  # which has nine styles: notebook 08
 for name in singles:
     card = nst.load_transformer(name).card
-    print(f"{name:14} {card['steps']:,} steps of {card['pictures_per_step']} after {card['before']}")
+    print(f"{name:14} {card['steps']:,} steps of {card['pictures_per_step']}\n               after {card['before']}")
 
 # %%
 pictures = [nst.paint(photo, name, 448) for photo in ("astronaut", "coffee") for name in singles]
@@ -276,7 +276,7 @@ else:
     keep = Path("nstlib_models")
 
 full = dict(style="great_wave", save_model=keep / "my_style.safetensors", network=nst.TransformerConfig(width=32))
-in_earnest = False  # change to True on a GPU: about an hour on a T4
+in_earnest = False  # change to True on a GPU
 if in_earnest:
     config = nst.TrainConfig(dataset=nst.fetch_coco("val2017"), epochs=8, batch_size=8, **full)
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ and torch.cuda.device_count() > 1:

@@ -50,7 +50,7 @@ from nstlib.plots import show
 from nstlib.widgets import Playground
 
 gpu = torch.cuda.is_available()
-size, steps = (768, 1500) if gpu else (448, 120)
+size, steps = (768, 1500) if gpu else (448, 200)
 
 # %% [markdown]
 # ## The desk first
@@ -81,7 +81,8 @@ for pixels in (desk.quick, desk.size):
         start = time.perf_counter()
         desk.paint(pixels)  # what a move of a slider calls
         times.append(1000 * (time.perf_counter() - start))
-    print(f"{pixels} pixels: {statistics.median(times):.0f} ms")
+    height, width = desk.image.shape[-2:]
+    print(f"{width} × {height}: {statistics.median(times):.0f} ms")
 
 # %% [markdown]
 # ## Nine styles, one network
@@ -173,7 +174,8 @@ show(grid, columns=5, height=112)
 # ## Keep the colours
 #
 # The brush of the painting, the palette of the photograph: by luminance alone, by mean and covariance, or by histogram (Gatys et
-# al. 2017; notebook 04).
+# al. 2017; notebook 04). Luminance keeps the palette exactly, mean and covariance nearly; the histogram, taken channel by channel,
+# lets the style's contrasts of colour through.
 
 # %%
 ways = ("none", "luminance", "mean", "histogram")
@@ -212,7 +214,7 @@ show(
         nst.paint("cat", ten, size, styles="tissue"),
         nst.paint("coffee", ten, size, styles="tissue"),
     ],
-    ["style", "", ""],
+    ["the style", "the cat", "the coffee"],
     height=210,
 )
 

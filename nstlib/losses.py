@@ -110,7 +110,7 @@ def masked_gram(features: Maps, mask: Maps) -> Tensor:
 def total_variation(image: Maps) -> Tensor:
     """Mean absolute difference of neighbours, down plus across, of `(B, C, H, W)`; 0 for a flat picture.
 
-    Johnson et al. (2016, section 3.2) sum squares instead; the absolute value (Rudin, Osher & Fatemi
+    Johnson et al. (2016, section 3.3) sum squares instead; the absolute value (Rudin, Osher & Fatemi
     1992) spares edges, and the mean makes the weight independent of size.
     """
     down = (image[..., 1:, :] - image[..., :-1, :]).abs()
@@ -119,7 +119,7 @@ def total_variation(image: Maps) -> Tensor:
 
 
 def squared_variation(image: Tensor) -> Tensor:
-    """Σ of squared differences of neighbours (Johnson et al. 2016, section 3.2), mean over the batch."""
+    """Σ of squared differences of neighbours (Johnson et al. 2016, section 3.3), mean over the batch."""
     down = (image[..., 1:, :] - image[..., :-1, :]).square().sum()
     return (down + (image[..., :, 1:] - image[..., :, :-1]).square().sum()) / image.shape[0]
 

@@ -523,7 +523,7 @@ def _network(config: TrainConfig) -> TransformerNet:
 
 
 def _only_rows(net: TransformerNet, names: tuple[str, ...]) -> None:
-    """Leave nothing to train but the γ, β and share of the last styles (Dumoulin et al. 2017, section 3.3)."""
+    """Leave nothing to train but the γ, β and share of the last styles (Dumoulin et al. 2017, section 3.4)."""
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name == "through" or ".norm." in name)
         if parameter.requires_grad:

@@ -83,7 +83,7 @@ class StyleNorm(nn.Module):
     """Conditional instance norm (Dumoulin, Shlens & Kudlur 2017, equation 5): every style has its own γ and β.
 
     Row 0 belongs to the photograph itself, row i to the i-th style. `mix (B, rows)` says how much of each row a
-    picture gets; between the rows γ and β are interpolated (their section 3.2).
+    picture gets; between the rows γ and β are interpolated (their section 3.5).
     """
 
     def __init__(self, channels: int, rows: int):
