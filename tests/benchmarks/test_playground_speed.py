@@ -13,7 +13,7 @@ def measure() -> dict[int, float]:
     """Median milliseconds of 40 moves of the strength slider, at each size."""
     found = {}
     for size in (256, 512):
-        desk = Playground("studio", content="cat", quick=size, size=size)
+        desk = Playground("studio", content="astronaut", quick=size, size=size)
         times = []
         for i in range(40):
             start = time.perf_counter()
@@ -27,7 +27,7 @@ def test_playground_speed():
     found = in_own_process(__file__)
     print(f"\n\nPlayground, slider to picture, {machine()}\n")
     for size, milliseconds in found.items():
-        print(f"{size} pixels: {milliseconds:.0f} ms, median of 40")
+        print(f"{size} × {size} pixels: {milliseconds:.0f} ms, median of 40")
     assert len(found) == 2
 
 
