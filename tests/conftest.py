@@ -1,5 +1,7 @@
 """What all tests share: one thread, a tiny random critic, pictures, and the data that lies beside the project."""
 
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,41 @@ def shared() -> Path:
 @pytest.fixture
 def teacher(shared) -> Path:
     return shared / "weights" / "vgg19_oxford_conv1-3.safetensors"
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Start a host on this machine: `serve(Handler)` gives its server, which ends with the test."""
+    running = []
+
+    def start(handler) -> ThreadingHTTPServer:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        running.append((server, thread))
+        return server
+
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def evil():
+    """Something that makes a file, `evil(path)`, when it is unpickled."""
+
+    class Evil:
+        def __init__(self, path):
+            self.path = str(path)
+
+        def __reduce__(self):
+            return Path.touch, (Path(self.path),)
+
+    return Evil
 
 
 @pytest.fixture

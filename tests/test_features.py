@@ -3,7 +3,6 @@
 import json
 import pickle
 from collections import OrderedDict
-from pathlib import Path
 from urllib.error import URLError
 
 import pytest
@@ -228,18 +227,10 @@ def test_broken_download(hub, content):
 # ── files that are not weights ──────────────────────────────────────────────────────────────────────
 
 
-class Evil:
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return Path.touch, (Path(self.path),)
-
-
 @pytest.mark.parametrize("write", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing, 2))])
-def test_code_in_weights_is_not_run(tmp_path, write):
+def test_code_in_weights_is_not_run(tmp_path, write, evil):
     path = tmp_path / "evil.pth"
-    write({"features.0.weight": Evil(tmp_path / "pwned")}, path)
+    write({"features.0.weight": evil(tmp_path / "pwned")}, path)
     with pytest.raises(WeightsError, match="refused"):
         read_weights(path)
     assert not (tmp_path / "pwned").exists()

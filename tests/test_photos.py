@@ -2,9 +2,8 @@
 
 import hashlib
 import re
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -256,25 +255,19 @@ STRAYS = ["val2017/../../evil.jpg", "/val2017/evil.jpg", "../evil.jpg", "val2017
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, serve):
     """COCO's host on this machine, with three photographs and some things that must not be unpacked."""
     with zipfile.ZipFile(tmp_path / "val2017.zip", "w") as archive:
         for name, content in PICTURES.items():
             archive.writestr(name, content)
         for name in STRAYS:
             archive.writestr(name, "evil")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.body = (tmp_path / "val2017.zip").read_bytes()
-        server.asked, server.ranges, server.ends_after, server.status = [], True, None, None
-        monkeypatch.setattr(photos, "COCO", f"http://127.0.0.1:{server.server_port}/")
-        monkeypatch.setattr(photos, "COCO_SPLITS", {"val2017": hashlib.sha256(server.body).hexdigest()})
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, "127.0.0.1")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    server = serve(Handler)
+    server.body = (tmp_path / "val2017.zip").read_bytes()
+    server.asked, server.ranges, server.ends_after, server.status = [], True, None, None
+    monkeypatch.setattr(photos, "COCO", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setattr(photos, "COCO_SPLITS", {"val2017": hashlib.sha256(server.body).hexdigest()})
+    return server
 
 
 def left(folder: Path) -> list[str]:

@@ -4,8 +4,7 @@ import csv
 import hashlib
 import re
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -110,22 +109,16 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, serve):
     """A host on this machine that has one painting, `sketch`."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(tmp_path / "sketch.png")
-        server.body, server.missing, server.status, server.requests = (tmp_path / "sketch.png").read_bytes(), 0, 200, 0
-        piece = Masterpiece("A", "Sketch", "1900", "o/r/c/sketch.png", hashlib.sha256(server.body).hexdigest())
-        monkeypatch.setattr(samples, "MASTERPIECES", {"sketch": piece})
-        monkeypatch.setattr(samples, "HOST", f"http://127.0.0.1:{server.server_port}/")
-        monkeypatch.setenv("NSTLIB_CACHE", str(tmp_path / "cache"))
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, "127.0.0.1")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    server = serve(Handler)
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(tmp_path / "sketch.png")
+    server.body, server.missing, server.status, server.requests = (tmp_path / "sketch.png").read_bytes(), 0, 200, 0
+    piece = Masterpiece("A", "Sketch", "1900", "o/r/c/sketch.png", hashlib.sha256(server.body).hexdigest())
+    monkeypatch.setattr(samples, "MASTERPIECES", {"sketch": piece})
+    monkeypatch.setattr(samples, "HOST", f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setenv("NSTLIB_CACHE", str(tmp_path / "cache"))
+    return server
 
 
 def cached(tmp_path) -> list[str]:

@@ -249,17 +249,9 @@ def test_cut_files(ending, keep, tmp_path):
         load_transformer(path)
 
 
-class Evil:
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return Path.touch, (Path(self.path),)
-
-
 @pytest.mark.parametrize("write", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing, 2))])
-def test_code_in_a_network_is_not_run(write, tmp_path):
-    write({"conv1.conv2d.weight": Evil(tmp_path / "pwned")}, tmp_path / "evil.pth")
+def test_code_in_a_network_is_not_run(write, tmp_path, evil):
+    write({"conv1.conv2d.weight": evil(tmp_path / "pwned")}, tmp_path / "evil.pth")
     with pytest.raises(CheckpointError, match="refused"):
         load_transformer(tmp_path / "evil.pth")
     assert not (tmp_path / "pwned").exists()

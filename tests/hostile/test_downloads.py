@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def response(body: bytes, status: str = "200 OK", length: object = None, *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers, "", ""]
+    length = len(body) if length is None else length
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {length}", "Connection: close", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
@@ -88,24 +89,18 @@ def honest(body: bytes):
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path, monkeypatch, serve):
     """A host on this machine with one painting, `sketch`, and the smallest split of COCO."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.asked, server.reply = [], None
-        host = f"http://127.0.0.1:{server.server_port}/"
-        piece = Masterpiece("A", "Sketch", "1900", "o/r/c/sketch.png", hashlib.sha256(painting()).hexdigest())
-        monkeypatch.setattr(samples, "MASTERPIECES", {"sketch": piece})
-        monkeypatch.setattr(samples, "HOST", host)
-        monkeypatch.setattr(photos, "COCO", host)
-        monkeypatch.setattr(photos, "COCO_SPLITS", {"val2017": hashlib.sha256(archive()).hexdigest()})
-        monkeypatch.setenv("NSTLIB_CACHE", str(tmp_path / "cache"))
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, "127.0.0.1")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    server = serve(Handler)
+    server.asked, server.reply = [], None
+    host = f"http://127.0.0.1:{server.server_port}/"
+    piece = Masterpiece("A", "Sketch", "1900", "o/r/c/sketch.png", hashlib.sha256(painting()).hexdigest())
+    monkeypatch.setattr(samples, "MASTERPIECES", {"sketch": piece})
+    monkeypatch.setattr(samples, "HOST", host)
+    monkeypatch.setattr(photos, "COCO", host)
+    monkeypatch.setattr(photos, "COCO_SPLITS", {"val2017": hashlib.sha256(archive()).hexdigest()})
+    monkeypatch.setenv("NSTLIB_CACHE", str(tmp_path / "cache"))
+    return server
 
 
 def left(folder: Path) -> list[str]:
