@@ -17,7 +17,7 @@ $(VENV)/ready: pyproject.toml
 lab: $(VENV)/ready  ## open the series in JupyterLab
 	$(BIN)/jupyter lab $(ROOT) notebooks/00_start_here.ipynb
 
-test: unit notebooks  ## every test, and every notebook executed
+test: unit hostile notebooks  ## every test, and every notebook executed
 
 unit: $(VENV)/ready  ## unit tests, under two minutes
 	$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
