@@ -20,7 +20,7 @@
 # **You will learn** which settings matter and which do not, by looking: grids of content and style weight, critics, layers,
 # pooling, optimisers, batch size and epochs; and how to run such grids without ever running anything twice.
 #
-# Time: about 2 minutes on two CPU cores
+# Time: about 1¼ minutes on two CPU cores
 #
 # Previous: [08 · The playground](08_playground.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
 
@@ -100,7 +100,7 @@ show([cell.image for cell in cells.values()], list(cells), columns=3, height=180
 # ## Which critic, which pooling?
 #
 # The same settings, the same four style layers, on our compact critic and on the first three blocks of the original VGG-19; average
-# and max pooling (`python data/experiments.py --teacher FILE`). In brackets the seconds that it took:
+# and max pooling (`python data/experiments.py --teacher FILE`):
 #
 # ![critics and pooling](../data/experiments/critics.jpg)
 #
@@ -163,7 +163,7 @@ show(
 # ## Batch size and epochs of the fast network
 #
 # Johnson et al. trained on batches of 4 for two epochs. Is that a law? Nine networks, all on the same 600 photographs
-# (`python data/experiments.py --photos DIR`; seconds on one CPU thread):
+# (`python data/experiments.py --photos DIR`):
 #
 # ![batch size down, epochs along](../data/experiments/fast.jpg)
 #
@@ -171,9 +171,9 @@ show(
 #
 # ![loss against photographs](../data/experiments/fast_curves.jpg)
 #
-# For the same number of photographs a small batch takes more steps, and with few photographs it is steps that are lacking: batches
-# of 16 are smoother and behind. The remedy for a batch that is too small, a lower learning rate, costs nothing here; the cosine at
-# the end of each run does it. Here is the same in small, live: one style, 240 crops seen by each.
+# For the same number of photographs a small batch takes more steps, and at first it is steps that are lacking. Batches of 1 and 4
+# meet after 500 photographs; those of 16 are behind to the end. Four epochs of large batches look like one epoch of small ones.
+# Here is the same in small, live: one style, 240 crops seen by each.
 
 
 # %%

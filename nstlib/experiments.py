@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +28,8 @@ def run_grid(
 ) -> dict[str, Cell]:
     """Run an experiment for every config, or take what an earlier run left in the folder.
 
-    Stopped half-way, the same call goes on with the first cell that is missing. A cell is known by its config
-    alone, so a folder belongs to one `run`; titles may change.
+    Stopped half-way, the same call goes on with the first cell that is missing. A cell is known by the settings
+    that differ from their defaults, so a folder belongs to one `run`; titles may change.
 
     Args:
         run: gives the picture `(1, 3, H, W)` in [0, 1] and numbers that JSON can hold, for a config.
@@ -48,7 +48,7 @@ def run_grid(
     except OSError as error:
         raise ImageError(f"{folder}: cannot be made ({error}). Choose another folder.") from error
     for title, config in tqdm(configs.items(), desc="experiments", delay=1):
-        settings = asdict(config) if is_dataclass(config) else dict(config)
+        settings = _changed(config) if is_dataclass(config) else dict(config)
         text = json.dumps(settings, default=str, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         path = folder / f"{re.sub('[^0-9a-z]+', '_', title.lower())[:40]}-{digest}.png"
@@ -58,3 +58,9 @@ def run_grid(
             save_image(image, path, {"config": json.loads(text), "numbers": numbers})
         cells[title] = Cell(open_image(path), settings_of(path).get("numbers", {}))
     return cells
+
+
+def _changed(config) -> dict[str, Any]:
+    """The settings that differ from their defaults: a version with one setting more knows its old cells."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return {field.name: values[field.name] for field in fields(config) if values[field.name] != field.default}
