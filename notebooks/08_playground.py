@@ -20,7 +20,7 @@
 # **You will learn** how one network can hold nine styles, how they mix, how strength becomes a slider, and how to teach the
 # network a style of your own in a minute without it forgetting the others.
 #
-# Time: about 2 minutes on two CPU cores, and as long as you like at the desk
+# Time: about a minute on two CPU cores, and as long as you like at the desk
 #
 # Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [09 · Experiments](09_experiments.ipynb)
 
