@@ -27,6 +27,9 @@ STUDENT_STD = 0.25  # of the student's input: it reads (picture − teacher's me
 TAPS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4")
 
 
+Batch = Annotated[int, between(1, 4096)]
+
+
 @dataclass(frozen=True)
 class DistilConfig:
     photos: Path  # folder of photographs to learn from
@@ -36,9 +39,7 @@ class DistilConfig:
     styles: Path | None = None  # folder of paintings for the half-stylised pictures; none: the photographs
     widths: tuple[Count, ...] = (16, 32, 64, 72, 128, 112, 88, 88)  # channels kept at each of the eight layers
     steps: Count = 12000  # optimiser steps
-    batch_size: Annotated[int, between(1, 4096)] = (
-        8  # photographs a step; half as many half-stylised pictures are added
-    )
+    batch_size: Batch = 8  # photographs a step; half as many half-stylised pictures are added
     crop: Annotated[int, between(16, 4096)] = 96  # side of the square crops, pixels
     lr: Positive = 1e-3  # Adam's rate at the start, falling to 0 along a cosine
     gram_weight: Weight = 0.5  # weight of the Gram error against the feature error

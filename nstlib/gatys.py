@@ -17,6 +17,8 @@ from .losses import LossConfig, PerceptualLoss
 from .memory import Need, available, measured, within_memory
 from .samples import find_image, load_image
 
+Scale = Annotated[Positive, Limit(lambda value: value <= 8, "up to 8")]
+
 
 @dataclass(frozen=True)
 class GatysConfig(LossConfig):
@@ -28,9 +30,7 @@ class GatysConfig(LossConfig):
     optimiser: Literal["adam", "lbfgs"] = "adam"  # L-BFGS is the paper's; Adam needs less memory and never stalls
     step_size: Positive = 0.03  # Adam's rate, in units of the pixel range [0, 1]
     init: str | Path = "content"  # start from content, noise, style, or a picture
-    style_scale: Annotated[Positive, Limit(lambda value: value <= 8, "up to 8")] = (
-        1.0  # size of the style picture's long side relative to the result's
-    )
+    style_scale: Scale = 1.0  # size of the style picture's long side relative to the result's
     style_blend: tuple[Weight, ...] | None = None  # how much of each style; None: equal parts
     mask: tuple[Path, ...] | None = None  # one picture a style: white where it goes, black where not
     preserve_colour: Method = "none"  # keep the content's colours

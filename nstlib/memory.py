@@ -19,7 +19,7 @@ TRIALS = (64, 128)  # sides of the small pictures, pixels
 LEAST = 16  # long side of a result, pixels
 FRAME = 16  # the mirrored margins of both sides, pixels
 PICTURES = 24  # bytes a pixel for the picture outside of the network, before and after: floats
-SPARE = 1.1  # the allocator's gaps and the convolutions' scratch; fitted by tests/benchmarks/memory_estimate.py
+SPARE = 1.1  # the allocator's gaps and the convolutions' scratch; fitted by tests/benchmarks/test_memory_estimate.py
 CONTAINERS = {  # limit and use of a control group: version 2, version 1
     "/sys/fs/cgroup": ("memory.max", "memory.current", "inactive_file"),
     "/sys/fs/cgroup/memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),

@@ -24,15 +24,14 @@ from .memory import Need, available, measured, within_memory
 from .samples import find_image
 
 FORMAT = 1  # of the files that `save` writes
+Width = Annotated[int, between(1, 512)]
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
     """The layout of a network; the defaults are Johnson et al.'s (supplementary material, table 1)."""
 
-    width: Annotated[int, between(1, 512)] = (
-        32  # channels of the first layer; the residual blocks have four times as many
-    )
+    width: Width = 32  # channels of the first layer; the residual blocks have four times as many
     residual_blocks: Annotated[int, between(0, 512)] = 5  # at a quarter of the picture's size
     norm: Literal["instance", "batch"] = "instance"  # Johnson et al. had batch; instance spares the white blobs
     upsample: Literal["resize", "deconv"] = "resize"  # nearest-neighbour resize + convolution, or transposed
