@@ -125,10 +125,11 @@ def squared_variation(image: Tensor) -> Tensor:
 
 
 def _distance(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, int]:
-    """‖x − target‖² and ‖target‖² of each sample `(B,)`, in float32, and the elements of one sample."""
-    x, target = (t if t.dtype == torch.float64 else t.float() for t in (x, target))
-    dims = tuple(range(1, x.ndim))
-    return (x - target).square().sum(dims), target.square().sum(dims), x[0].numel()
+    """‖x − target‖² and ‖target‖² of each sample `(B,)`, summed in float32, and the elements of one sample."""
+    dims, dtype = tuple(range(1, x.ndim)), torch.promote_types(x.dtype, torch.float32)
+    # the norm's gradient keeps x's memory layout; that of .square().sum() is made in planes, and copied
+    squares = (torch.linalg.vector_norm(t, dim=dims, dtype=dtype).square() for t in (x - target, target))
+    return *squares, x[0].numel()
 
 
 def relative(x: Tensor, target: Tensor) -> Tensor:
