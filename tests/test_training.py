@@ -765,13 +765,12 @@ def test_two_processes_are_one_with_a_larger_batch(config):
 
 def test_accelerate_launch(config):
     """The command itself, on two processes of the CPU; the second time it goes on from the first."""
-    flags = ["--style", str(config.style), "--image-size", "32", "--style-size", "32", "--batch-size", "2"]
-    flags += ["--device", "cpu", "--workers", "0", "--width", "4", "--save-model", str(config.save_model)]
+    command = "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 -m nstlib.cli train"
+    command += f" --dataset {config.dataset} --style {config.style} --save-model {config.save_model} --width 4"
+    command += " --image-size 32 --style-size 32 --batch-size 2 --workers 0 --device cpu --steps"
     for steps in ("2", "4"):
         out = subprocess.run(
-            [*(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2")]
-            + ["--main_process_port", "0", "-m", "nstlib.cli", "train", "--dataset", str(config.dataset)]
-            + [*flags, "--steps", steps],
+            [sys.executable, "-m", *command.split(), steps],
             env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
             capture_output=True,
             text=True,
