@@ -1,4 +1,4 @@
-"""The larger experiments of notebook 09, run once; their sheets are stored in data/experiments.
+"""The larger experiments of notebook 09, run once; their sheets are stored in data/sheets.
 
 python data/experiments.py [--photos DIR] [--teacher FILE]
 
@@ -19,7 +19,7 @@ from nstlib.experiments import Cell, run_grid
 from nstlib.files import write_aside
 from nstlib.plots import curves, sheet
 
-HERE = Path(__file__).parent / "experiments"
+HERE = Path(__file__).parent / "sheets"
 CACHE = Path(__file__).parents[1] / "build" / "experiments"
 BASE = nst.GatysConfig(backbone="compact", size=320, device="cpu")
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")  # that all critics have

@@ -135,7 +135,7 @@ for layer in ("relu1_1", "relu2_2", "relu3_2", "relu3_4"):
     painter = nst.GatysPainter(small, [small], config, image=noise)
     histories[layer] = [painter.step().losses["content"] for _ in range(steps)]
     rebuilt.append(painter.state().image)
-show([noise, *rebuilt], ["start", *histories], columns=5, height=150)
+show([noise, *rebuilt, small], ["start", *histories, "the photograph"], columns=3, height=190)
 
 # %%
 curves(histories, "content loss")

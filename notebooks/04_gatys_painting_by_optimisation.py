@@ -121,13 +121,15 @@ print("same picture as the loop above:", torch.allclose(state.image, painted, at
 # ## The pyramid
 #
 # At one size the critic sees only details: it repaints the surface and leaves the shapes alone. `nst.stylize` begins with a
-# picture whose long side is 96 pixels, where the same critic sees large strokes, and enlarges the result step by step. The cell
-# prints the sizes on the way to 512.
+# picture whose long side is 96 pixels (`smallest`), where the same critic sees large strokes, and enlarges the result step by
+# step. We take a larger picture, and give the style more weight.
 
 # %%
-print("sizes:", nst.pyramid(512))
-coarse_to_fine = nst.stylize("astronaut", "swirl", base)
-show([painted, coarse_to_fine], ["one size", "pyramid"], height=320)
+large = replace(base, size=size * 3 // 2, steps=steps * 4 // 5, style_weight=200)
+print("sizes:", nst.pyramid(large.size))
+one_size = nst.stylize("astronaut", "swirl", replace(large, smallest=large.size))
+coarse_to_fine = nst.stylize("astronaut", "swirl", large)
+show([one_size, coarse_to_fine], ["one size", "pyramid"], height=384)
 
 # %% [markdown]
 # ## What the weights do
@@ -186,13 +188,13 @@ show(dyed, methods, columns=2, height=220)
 # %% [markdown]
 # ## Two styles at once
 #
-# Gram matrices can be averaged, or each can be given a part of the picture by a soft mask. (In the middle,
-# where each mask is only half white, the paint is thin.)
+# Gram matrices can be averaged, or each can be given a part of the picture by a soft mask. (A mask multiplies the features, so a
+# Gram matrix sees its square. The two masks are square roots, and their squares add up to one everywhere.)
 
 # %%
-across = torch.linspace(0, 1, 96).expand(1, 3, 64, 96)
-nst.save_image(across, "mask_right.png")
-nst.save_image(1 - across, "mask_left.png")
+right = torch.linspace(-1.5, 2.5, 96).clamp(0, 1).expand(1, 3, 64, 96)  # grey in the middle quarter
+nst.save_image(right.sqrt(), "mask_right.png")
+nst.save_image((1 - right).sqrt(), "mask_left.png")
 blended = nst.stylize("rocket", ["swirl", "halftone"], replace(base, style_blend=(0.5, 0.5)))
 masked = nst.stylize("rocket", ["swirl", "halftone"], replace(base, mask=("mask_left.png", "mask_right.png")))
 show([blended, masked], ["half and half", "left and right"], height=230)

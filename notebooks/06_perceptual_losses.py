@@ -17,8 +17,8 @@
 # %% [markdown]
 # # 06 · Perceptual losses
 #
-# **You will learn** why a network that is trained on pixels blurs, why one that is trained on features does not, and how a
-# critic becomes a teacher. With that you have everything that fast style transfer needs.
+# **You will learn** why a network that is trained on pixels blurs, why one that is trained on features does not, and how our
+# critic becomes a teacher. Then you have everything that fast style transfer needs.
 #
 # Time: about a minute on two CPU cores
 #
@@ -52,8 +52,8 @@ photo = nst.resize(nst.load_image("cat")[..., 30:230, 90:290], (size, size))
 # %% [markdown]
 # ## Which copy is worse?
 #
-# Two bad copies of one photograph: the first moved by three pixels, the second blurred. You would hardly notice the first
-# fault and cannot miss the second one.
+# Here are two bad copies of one photograph: the first has moved by three pixels, the second is blurred. You would hardly notice
+# the first fault, and you cannot miss the second.
 
 
 # %%
@@ -68,8 +68,8 @@ show([photo, moved, blurred], ["photograph", "moved by 3 pixels", "blurred"], he
 
 
 # %% [markdown]
-# Now ask for numbers. First the mean squared difference of pixels, then the relative distance of features
-# $\lVert F-P\rVert^2/\lVert P\rVert^2$ from notebook 02, then that of Gram matrices from notebook 03.
+# What do the numbers say? We take the distance $\lVert F-P\rVert^2/\lVert P\rVert^2$ of notebook 02 three times: between the
+# pixels, between the critic's features, and between their Gram matrices (notebook 03).
 
 
 # %%
@@ -90,19 +90,19 @@ for layer in ("relu2_1", "relu3_3"):
     print(f"{'Gram of ' + layer:18}{a:8.3f}{b:9.3f}")
 
 # %% [markdown]
-# Pixels prefer the blurred copy. The deeper the layer, the more forgiving it is about *where* an edge is: at `relu3_3` the blur,
-# which leaves open *whether* there is one, costs more. And the Gram matrix does not mind the move at all. That is the whole secret
-# of this notebook.
+# The pixels prefer the blurred copy. The deeper the layer, the more it forgives about *where* an edge is: at `relu3_3` the blur,
+# which leaves open *whether* there is an edge, costs more. And the Gram matrices hardly notice the move at all. The rest of
+# this notebook follows from that.
 #
 # ## Many answers to one question
 #
-# Suppose a network has to fill in fur. There are thousands of good furs and it cannot know which one you had in mind, so it is
-# judged against all of them at once. Here are sixteen equally right answers, all of them sharp: the photograph, moved by up to
-# four pixels. What single picture is the best bet?
+# Suppose that a network has to paint fur. There are thousands of good furs, and it cannot know which of them you have in mind, so
+# it is judged against all of them. Here are three of sixteen answers, all sharp and all equally right: the photograph, moved by
+# up to four pixels. Which single picture is the best bet?
 #
-# For squared pixel differences that is school arithmetic: with answers $a_1,\dots,a_n$, the sum $\sum_i\lVert x-a_i\rVert^2$ is
-# smallest where $x=\frac1n\sum_i a_i$. The best bet is the **mean**, and the mean of sharp pictures is a blurred one. No
-# training, no network, however large, gets around this.
+# For squared differences of pixels that is school arithmetic: with answers $a_1,\dots,a_n$, the sum $\sum_i\lVert x-a_i\rVert^2$
+# is smallest at $x=\frac1n\sum_i a_i$. The best bet is the **mean**, and the mean of sharp pictures is a blurred one. No network,
+# however large, gets around this.
 
 # %%
 torch.manual_seed(0)
@@ -111,9 +111,9 @@ best_for_pixels = answers.mean(0, keepdim=True)
 show([*answers[:3].split(1), best_for_pixels], ["right", "right", "right", "best bet by pixels"], height=200)
 
 # %% [markdown]
-# And the best bet by features? The mean again, but the mean of *features*: "there is fine diagonal fur about here". To see it,
-# let an optimiser look for the picture whose features are closest to all the answers' features, as Gatys would: first by one
-# layer's features, then by four layers' features and Gram matrices, the latter with nine tenths of the weight.
+# And the best bet by features? It is a mean again, but a mean of *reports*: "there is fine diagonal fur about here". To see it,
+# we look for the picture that is closest to all the answers, by optimising its pixels as in notebook 04: first by the features of
+# one layer, then by features and Gram matrices of four layers, where the Gram matrices have nine tenths of the weight.
 
 
 # %%
@@ -146,13 +146,13 @@ show(
 )
 
 # %% [markdown]
-# All three bets were made on the same sixteen answers. The pixel loss hedges; the critic commits itself to fur. (One layer's
-# features alone leave a weave in it; with more layers and Gram matrices it goes.)
+# All three bets were made on the same sixteen answers. The pixels hedge; the critic makes up its mind, and there is fur. (The
+# features of one layer leave a weave in it, which more layers and Gram matrices take away.)
 #
 # ## A network learns to blur
 #
-# The same happens to networks, only more quietly. We train a tiny one to do *nothing*: it gets a photograph and should
-# return it. But its teacher is careless, and holds every model answer a little askew. Nobody asks for blur.
+# The same happens to networks, only more quietly. We train a tiny one to do *nothing*: it is given a photograph and should
+# return it. But its teacher is careless: the answers that it shows have slipped by a few pixels. Nobody asks for blur.
 
 
 # %%
@@ -188,7 +188,7 @@ lessons = torch.cat([nst.resize(nst.load_image(n), (160, 200)) for n in ("astron
 
 
 def teach(loss_function, steps: int) -> tuple[nn.Module, list[float]]:
-    """Train a copyist on crops of three photographs whose model answers are askew by up to four pixels."""
+    """Train a copyist on crops of three photographs, with answers that have slipped by up to four pixels."""
     torch.manual_seed(1)
     net = Copyist()
     optimiser, history = torch.optim.Adam(net.parameters(), lr=2e-3), []
@@ -209,15 +209,15 @@ with torch.no_grad():
 show([photo, *copies], ["input, never seen in training", *students], height=260)
 
 # %% [markdown]
-# The first network discovered blurring by itself: it is the best it could do for a loss that compares places. This is
-# why so many early networks for colouring, sharpening and enlarging gave soft pictures, and what Johnson, Alahi and Fei-Fei
-# changed in 2016 by swapping the loss and leaving the rest alone.
+# The first network has discovered blurring all by itself, for that is the best one can do under a loss that compares places. Many
+# early networks for colouring, sharpening and enlarging gave soft pictures for this reason. Johnson, Alahi and Fei-Fei (2016)
+# changed the loss, left the rest alone, and got sharper ones.
 #
 # ## The critic as a teacher
 #
-# One step remains. So far the target was a photograph. Replace it by *two* targets, the photograph's content and a painting's
-# Gram matrices, and the teacher asks for a painting. In notebook 04 its gradient went into the pixels of one picture. Now it
-# goes into the weights of a network, which is our copyist unchanged:
+# One step remains. So far the target was a photograph. Give the critic *two* targets, the photograph's content and a painting's
+# Gram matrices, and it asks for a painting. In notebook 04 its gradient moved the pixels of one picture. Now it moves the weights
+# of a network, which is our copyist unchanged:
 
 # %%
 config = nst.LossConfig(backbone="compact", style_weight=10, content_weight=1, tv_weight=0.1)
@@ -243,44 +243,50 @@ with torch.no_grad():
 show(
     [photo, painted, nst.load_image("woodblock", size=size)],
     ["never seen in training", "in one pass", "style"],
-    height=260,
+    height=240,
 )
 
 # %% [markdown]
-# Three convolutions of 7, 5 and 5 pixels see fifteen pixels at a time, so they can do little more than recolour and draw outlines.
-# But look what has happened: the network never saw this cat, and no optimiser ran. A deeper network with a wider view, more
-# photographs and more time, and we have a painter that answers at once. That is the next notebook, which also has the remedy for
-# the bands at the edges, the work of zero padding.
+# Three convolutions of 7, 5 and 5 pixels see only fifteen pixels at a time, so they can do little more than recolour and draw
+# outlines. But look at what has happened: the network had never seen this cat, and it painted it without a single step of
+# optimisation. Make it deeper, show it more photographs, give it more time, and you have a painter that answers at once. That is
+# the next notebook. (There we also mend the bands at the edges; they come from padding with zeros.)
 #
 # ## Exercises
 #
-# 1. Train the copyist with a perfect teacher (no shift). Do both losses now give the same network?
-# 2. What does `best_bet(layers, gram_share=1.0)` look like, and why?
+# **1.** Train the copyist with a perfect teacher, who never slips. Do both losses now give the same network?
 #
-# <details><summary>Solutions</summary>
+# <details><summary>Solution</summary>
 #
-# 1. There is one right answer now, both losses are smallest there, and both networks copy sharply. The losses differ only where
-#    the answer is uncertain.
-# 2. Shreds of fur and no eye: Gram matrices alone say what there is, not where (notebook 03). On the flat grey that we start from
-#    only the border is different, so things line up with it.
+# Both copy sharply: there is one right answer now, and both losses are smallest there. They differ only where the answer is
+# uncertain.
 #
 # ```python
-# askew, shift = shift, lambda image, down, right: image  # a teacher with a steady hand
+# careless, shift = shift, lambda image, down, right: image
 # perfect = [teach(loss_function, steps)[0] for loss_function in (pixels, perceptual)]
-# shift = askew
+# shift = careless
 # with torch.no_grad():
-#     copies = [net(photo).clamp(0, 1) for net in perfect]
-# titles = ["input", "by pixels", "by features", "by Gram matrices alone"]
-# show([photo, *copies, best_bet(layers, gram_share=1.0)], titles, columns=2)
+#     show([photo, *(net(photo).clamp(0, 1) for net in perfect)], ["input", "by pixels", "by features"])
 # ```
+# </details>
 #
+# **2.** What does `best_bet(layers, gram_share=1.0)` look like, and why?
+#
+# <details><summary>Solution</summary>
+#
+# Shreds of fur and no eye: Gram matrices alone say what there is, not where (notebook 03). In the flat grey that we start from,
+# only the border is different, so things line up with it.
+#
+# ```python
+# show(best_bet(layers, gram_share=1.0), height=300)
+# ```
 # </details>
 #
 # ## References
 #
-# - Johnson, Alahi & Fei-Fei, *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016: equation 2
-#   (feature reconstruction), equations 3 and 4 (style reconstruction); section 4.2 shows both losses at enlarging pictures.
-# - Dosovitskiy & Brox, *Generating Images with Perceptual Similarity Metrics based on Deep Networks*, NeurIPS 2016.
-# - Mathieu, Couprie & LeCun, *Deep multi-scale video prediction beyond mean square error*, ICLR 2016: why the mean blurs.
+# - J. Johnson, A. Alahi, L. Fei-Fei: *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016: equation 2
+#   (features), equations 3 and 4 (style); section 4.2 compares the losses at enlarging pictures.
+# - A. Dosovitskiy, T. Brox: *Generating Images with Perceptual Similarity Metrics based on Deep Networks*, NeurIPS 2016.
+# - M. Mathieu, C. Couprie, Y. LeCun: *Deep multi-scale video prediction beyond mean square error*, ICLR 2016: why the mean blurs.
 #
 # Previous: [05 · The control desk](05_control_desk.ipynb) · Next: [07 · Training a fast network](07_training_a_fast_network.ipynb)

@@ -17,9 +17,8 @@
 # %% [markdown]
 # # 07 · Training a fast network
 #
-# **You will learn** to build, train and use a network that paints any photograph in one pass: the architecture line by line,
-# the training loop written out, a real training that you can watch, and how to do it in earnest on a Colab or Kaggle GPU
-# without losing anything.
+# **You will learn** how to build, train and use a network that paints any photograph in one pass; what its training loop looks
+# like, written out once; and how to train in earnest on a Colab or Kaggle GPU without losing anything.
 #
 # Time: about 1½ minutes on two CPU cores
 #
@@ -37,7 +36,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
     print("nstlib is installed")
 
 # %% [markdown]
-# All sizes and steps are chosen here. On a GPU the same notebook trains a wider network on larger crops for longer.
+# All sizes and steps of this notebook are chosen here. On a GPU it trains a wider network, on larger crops and for longer.
 
 # %%
 import signal
@@ -57,26 +56,26 @@ work = Path(tempfile.mkdtemp())  # for a training that must not be lost, see the
 # %% [markdown]
 # ## From one picture to all pictures
 #
-# Gatys solves a new problem for every photograph. Johnson et al. (2016, equation 1) solve it once for all: they look for the
-# *weights* $W$ of a network $f_W$ that makes the same loss small on average ($\mathbb E_x$) for every photograph $x$ that comes
-# along,
+# In notebook 04 every photograph was a new problem. Johnson et al. (2016, equation 1) solve it once for all photographs: they look
+# for the *weights* $W$ of a network $f_W$ whose paintings $y$ make the same loss small, on average ($\mathbb E_x$) over all
+# photographs $x$:
 #
 # $$W^*=\arg\min_W\;\mathbb E_x\big[\alpha\,\mathcal L_\text{content}(y,x)+\beta\,\mathcal L_\text{style}(y,a)+\gamma\,\mathrm{TV}(y)\big],\quad y=f_W(x)$$
 #
-# The painting $a$ is fixed: one network, one style. Afterwards there is nothing left to optimise.
+# The style picture $a$ is fixed: one network, one style. Once it is trained, there is nothing left to optimise.
 #
 # ## The network
 #
-# An hourglass. Two strided convolutions, which answer only at every second place, make the picture four times smaller, where
-# thinking is cheap and every pixel sees far; residual blocks, each of which adds a correction to what it is given, do the work;
-# two enlargements bring it back.
+# It is an hourglass. Two *strided* convolutions, which answer only at every second place, make the picture four times smaller;
+# there, thinking is cheap and every pixel sees far. *Residual blocks*, each of which adds a correction to what it is given, do the
+# work. Two enlargements bring the picture back to its size.
 
 # %%
 architecture(nst.TransformerNet(), 256)
 
 # %% [markdown]
-# Bars are as tall as the feature maps and as wide as the channels, 32 at the first layer as in the paper. On a CPU we train a
-# network of half that width. Here is the data on its way through it, stage by stage:
+# Each bar is as tall as the layer's feature maps and as wide as its number of channels, which begins with 32 as in the paper. On a
+# CPU we train a network of half that width. Let us send a picture through it, part by part:
 
 # %%
 net = nst.TransformerNet(nst.TransformerConfig(width=width))
@@ -94,25 +93,26 @@ with torch.no_grad():
 print(f"{sum(p.numel() for p in net.parameters()):,} parameters")
 
 # %% [markdown]
-# Three choices in it are worth knowing, because leaving them out is what people complain about most:
+# Three of its choices are worth knowing, since most complaints about such networks come from doing without them:
 #
-# - **Reflection padding.** Convolutions that pad with zeros see a black frame around every picture, and paint one.
-# - **Instance norm** (Ulyanov et al. 2016). Each picture's contrast is taken out before the style's own is put in. Batch
-#   norm takes mean and contrast of the whole batch, so that a pale photograph stays pale; and its users report white blobs.
+# - **Reflection padding.** Convolutions that pad with zeros see a black frame around every picture, and learn to paint one.
+# - **Instance norm** (Ulyanov et al. 2016). Each picture's own contrast is taken out before the style's is put in. Batch norm
+#   takes that of a whole batch, so that a pale photograph stays pale; and its users report white blobs.
 # - **Resize, then convolve** (Odena et al. 2016). The next cells show why.
 #
 # ## Checkerboards
 #
 # The usual way to enlarge is a *transposed* convolution (often called deconvolution): every input pixel stamps its kernel into
-# the output, two pixels apart. With a 3×3 kernel, stamps overlap. Count how many stamps each output pixel gets:
+# the output, two pixels apart. Stamps of 3×3 pixels overlap. How many does each output pixel get?
 
 # %%
 ones = torch.ones(1, 1, 4, 4)
 F.conv_transpose2d(ones, torch.ones(1, 1, 3, 3), stride=2, padding=1, output_padding=1)[0, 0].int()
 
 # %% [markdown]
-# One, two or four: a checkerboard before anything was learned. Twice in a row, and training has to fight it everywhere. Nearest
-# neighbour resizing followed by an ordinary convolution treats all pixels alike. Two untrained networks, otherwise equal:
+# One, two or four: a checkerboard, before anything was learned. There are two enlargements, and training has to fight it in
+# both. If we double every pixel instead, and then use an ordinary convolution, all pixels are treated alike. Here are two
+# untrained networks that differ in nothing else:
 
 # %%
 photo = nst.load_image("coffee", 256)
@@ -127,7 +127,8 @@ show(untrained, ["transposed convolution", "resize + convolution"], height=200)
 # %% [markdown]
 # ## The loop
 #
-# Photographs in, losses out, one step of Adam. Compare it with `paint` of notebook 04: only what gets the gradient has changed.
+# Photographs in, losses out, one step of Adam, and again. Compare it with `paint` of notebook 04: what has changed is who gets
+# the gradient.
 
 
 # %%
@@ -146,9 +147,8 @@ def train(net: nst.TransformerNet, loss: nst.PerceptualLoss, photos, steps: int,
 
 
 # %% [markdown]
-# A training set is a folder. This one holds the five photographs that come with scikit-image, far too few for a network that
-# should paint anything, and enough to watch one learn. `PhotoFolder` looks through it, skips what is no photograph, and deals
-# out random crops.
+# The training set is a folder of photographs. Ours holds the five that come with scikit-image: far too few for a network that
+# should paint anything, but enough to watch one learn. `PhotoFolder` skips what is no photograph and deals out random crops.
 
 # %%
 (work / "photos").mkdir()
@@ -160,7 +160,7 @@ print(folder.report())
 show([folder[i][0][None] for i in range(8)], height=110)
 
 # %% [markdown]
-# Ten steps of the loop by hand, to see that the loss moves:
+# Ten steps of our own loop, to see that the loss moves:
 
 
 # %%
@@ -182,14 +182,14 @@ print("total:", *[f"{h['total']:.2f}" for h in history])
 # %% [markdown]
 # ## A real training
 #
-# `nst.train` is this loop with everything a long run needs: 16-bit numbers where the machine computes in them, a learning rate
-# that falls along a cosine, a log, sample sheets, and a checkpoint from which it goes on *exactly* where it stopped. The
-# settings are one dataclass; the same names are the flags of `nst train` in a terminal.
+# `nst.train` is this loop with all that a long run needs: 16-bit numbers where the machine computes in them, a learning rate
+# that falls along a cosine, a log, sample pictures, and a checkpoint from which it goes on *exactly* where it stopped. Its settings
+# are one dataclass, and the same names are the flags of `nst train` in a terminal.
 #
 # It adds one loss of its own. A network that halves and doubles twice works in cells of four pixels, and likes to weave a
-# pattern into them that the critic takes for brushwork. But a brush does not care about pixel grids: move the photograph by a
-# pixel or two, and the painting should move with it. `stability_weight` asks for that: the mean square of $S f_W(x)-f_W(Sx)$,
-# where $S$ is a random shift by up to 24 pixels.
+# pattern into them that the critic takes for brushwork. But a brush knows nothing of pixels: if the photograph moves a little,
+# the painting should move with it. `stability_weight` asks for that: it counts the mean square of $S f_W(x)-f_W(Sx)$, where $S$ is
+# a random shift by up to 24 pixels.
 
 # %%
 config = nst.TrainConfig(
@@ -204,8 +204,8 @@ config = nst.TrainConfig(
 )
 
 # %% [markdown]
-# Let us be nasty and pull the plug after a quarter of it. (This raises the signal that Ctrl-C, the stop button, or a session that
-# ends would send.)
+# Let us be nasty and pull the plug after a quarter of it. (The cell raises the same signal as Ctrl-C, the stop button, or a session
+# that ends.)
 
 
 # %%
@@ -218,32 +218,31 @@ stopped = nst.train(config, callback=pull_the_plug)
 print(*sorted(path.name for path in config.folder.iterdir()), config.save_model.name)
 
 # %% [markdown]
-# Nothing is lost: the network so far can be used, and the same line goes on from the checkpoint. It needs no "resume" switch, and
-# on a CPU the end is the same to the last bit as without the interruption. Watch:
+# Nothing is lost. The network so far can be used, and the same line, without any "resume" switch, goes on from the checkpoint. On
+# a CPU the network ends up the same, to the last bit, as if nobody had touched the plug. Watch:
 
 # %%
 net = nst.train(config, callback=LivePlot(config.folder))
 
 # %% [markdown]
-# ## One pass
+# ## At once
 #
-# From random weights to this in about a minute, on two cores. Now the reward: a photograph in, a painting out, in a fraction of
-# a second.
+# From random weights to this in about a minute, on two cores. And now the reward: a photograph goes in and a painting comes out,
+# in a fraction of a second. (`nst.paint` takes two passes, half a cell apart. Their mean has less of the weave.)
 
 # %%
 first = nst.paint("astronaut", net, 384)
 show(
     [nst.load_image("astronaut", 384), first, nst.load_image("stained_glass", 384)],
-    ["photograph", "one pass", "style"],
+    ["photograph", "painted by the network", "style"],
     height=300,
 )
 
 # %% [markdown]
 # ## What an hour buys
 #
-# The networks that come with nstlib had about 2,500 photographs and many more steps, several of them one after the other. Each
-# has a card that says how it was made ("3,000 steps of 2" saw two photographs a step; "after" names the networks that it was
-# trained as before):
+# The networks that come with nstlib saw about 2,500 photographs, for many more steps. Each has a card that says how it was made.
+# ("3,000 steps of 2": with two photographs a step. "after": what it had been trained as before.)
 
 # %%
 singles = [name for name in nst.model_files() if name != "studio"]  # which has nine styles: notebook 08
@@ -258,13 +257,13 @@ show(pictures, 2 * singles, columns=3, height=190)
 # %% [markdown]
 # ## In earnest, on a GPU
 #
-# 1. **Photographs.** `nst photos val2017` fetches 5,000 pictures of COCO (0.8 GB), and goes on if the download breaks; your own
-#    folder does as well. Johnson et al. used 80,000, twice.
-# 2. **A place that stays.** A Colab session forgets its disk. Mount Google Drive and keep the *model and checkpoints* there (not
-#    the photographs: Drive is slow with small files).
-# 3. **Run it, lose it, run it again.** After a disconnect, open the notebook and run the same cells. The training goes on.
+# 1. **Photographs.** `nst photos val2017` fetches 5,000 pictures of COCO (0.8 GB), and goes on if the download breaks. A folder of
+#    your own does as well. Johnson et al. used 80,000 photographs, each twice.
+# 2. **A place that stays.** A Colab session forgets its disk. So mount Google Drive, and keep the *model and checkpoints* there (but
+#    not the photographs, for Drive is slow with small files).
+# 3. **Run it, lose it, run it again.** After a disconnect, open the notebook and run the same cells, and the training goes on.
 #
-# On Kaggle, choose "GPU T4 ×2"; `notebook_launcher` of accelerate starts the same function on both.
+# On Kaggle, choose "GPU T4 ×2": `notebook_launcher` of accelerate starts the same function on both.
 
 # %%
 if "google.colab" in sys.modules:
@@ -297,8 +296,8 @@ if in_earnest:
 # nst paint holiday/ --model my_style.safetensors
 # ```
 #
-# To try a new style quickly, start from a trained network: `--init-model starry_night` has learned to see and to hold a brush
-# already, and needs a fraction of the steps.
+# To try a new style quickly, start from a trained network: with `--init-model starry_night` it knows already how to see and how to
+# hold a brush, and needs a fraction of the steps.
 #
 # ## If it does not look right
 #
@@ -312,18 +311,11 @@ if in_earnest:
 #
 # ## Exercises
 #
-# 1. Train with `network=nst.TransformerConfig(width=width, upsample="deconv")` and compare the flat areas.
-# 2. How few residual blocks can you do with?
-# 3. Start the training above from `init_model="starry_night"`. How many steps until it has forgotten the stars?
+# **1.** Train with `network=nst.TransformerConfig(width=width, upsample="deconv")` and compare the flat areas.
 #
-# <details><summary>Solutions</summary>
+# <details><summary>Solution</summary>
 #
-# 1. A grid of dots. (Give `save_model` another name, or the checkpoint of the first network is found and refused: its settings
-#    differ.)
-# 2. `residual_blocks=1` still paints, with less change of shapes: each block widens what a pixel sees by 16 pixels.
-# 3. After some 60 steps the palette has turned; the brush takes longer.
-#
-# In an eighth of the steps:
+# A grid of dots. (`save_model` needs another name here: where the first network's checkpoint is found, other settings are refused.)
 #
 # ```python
 # from dataclasses import replace
@@ -334,21 +326,37 @@ if in_earnest:
 #     return nst.paint("coffee", nst.train(settings), 256)
 #
 #
-# tried = {
-#     "deconv": quick("deconv", network=nst.TransformerConfig(width=width, upsample="deconv")),
-#     "one residual block": quick("one_block", network=nst.TransformerConfig(width=width, residual_blocks=1)),
-#     "from starry_night": quick("again", init_model="starry_night"),
-# }
-# show(list(tried.values()), list(tried), columns=2, height=200)
+# show(quick("deconv", network=nst.TransformerConfig(width=width, upsample="deconv")))
 # ```
+# </details>
 #
+# **2.** How few residual blocks can you do with?
+#
+# <details><summary>Solution</summary>
+#
+# One is enough to paint, but it changes shapes less: each block widens what a pixel sees by 16 pixels.
+#
+# ```python
+# show(quick("one_block", network=nst.TransformerConfig(width=width, residual_blocks=1)))
+# ```
+# </details>
+#
+# **3.** Start the training above from `init_model="starry_night"`. How many steps does it take to forget the stars?
+#
+# <details><summary>Solution</summary>
+#
+# After some 60 steps the palette has turned; the brush takes longer.
+#
+# ```python
+# show(quick("again", init_model="starry_night"))
+# ```
 # </details>
 #
 # ## References
 #
-# - Johnson, Alahi & Fei-Fei, *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016, section 3 and the
-#   supplementary material for the architecture.
-# - Ulyanov, Vedaldi & Lempitsky, *Instance Normalization: The Missing Ingredient for Fast Stylization*, 2016.
-# - Odena, Dumoulin & Olah, *Deconvolution and Checkerboard Artifacts*, Distill 2016.
+# - J. Johnson, A. Alahi, L. Fei-Fei: *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016, section 3, and
+#   the supplementary material for the architecture.
+# - D. Ulyanov, A. Vedaldi, V. Lempitsky: *Instance Normalization: The Missing Ingredient for Fast Stylization*, 2016.
+# - A. Odena, V. Dumoulin, C. Olah: *Deconvolution and Checkerboard Artifacts*, Distill 2016.
 #
 # Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)

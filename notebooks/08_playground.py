@@ -18,7 +18,7 @@
 # # 08 · The playground
 #
 # **You will learn** how one network can hold nine styles, how they mix, how strength becomes a slider, and how to teach the
-# network a style of your own in a minute without it forgetting the others.
+# network a style of your own in a minute, without making it forget the others.
 #
 # Time: about a minute on two CPU cores, and as long as you like at the desk
 #
@@ -46,7 +46,7 @@ import torch
 from torch import Tensor
 
 import nstlib as nst
-from nstlib.plots import show
+from nstlib.plots import picture, show
 from nstlib.widgets import Playground
 
 gpu = torch.cuda.is_available()
@@ -55,24 +55,28 @@ size, steps = (768, 1500) if gpu else (448, 200)
 # %% [markdown]
 # ## The desk first
 #
-# Run the cell below and move something. On the repository's web page there is nothing to move; this is what it looks like:
+# This is what it looks like (and all that one sees of it on the repository's web page):
+
+# %%
+picture("desks/playground.jpg")
+
+# %% [markdown]
+# Run the cell below, and move something:
 #
-# ![the playground](../data/desks/playground.jpg)
-#
-# - **strength** goes from the photograph to the full style;
-# - **styles**: each has a share; pull up two or three and they mix;
-# - **from one to another** walks between two styles;
-# - **before | after** wipes the photograph over the painting;
+# - **strength** goes from the photograph to the full style.
+# - **styles**: each has a share. Pull up two or three, and they mix.
+# - **from one to another** walks between two styles.
+# - **before | after** wipes the photograph over the painting.
 # - **keep colours** paints with the brush of the style and the palette of the photograph.
 #
-# While a slider moves the picture is painted small; when it has rested for a moment, at full size.
+# While a slider moves, the picture is painted small; when it has rested for a moment, at full size.
 
 # %%
 desk = Playground("studio", content="cat")
 desk
 
 # %% [markdown]
-# Nothing here is optimised any more: each move is one pass through a network. How long is it from the slider to the picture?
+# Nothing is optimised any more. Each move of a slider is one pass through a network, and how long does that take?
 
 # %%
 for pixels in (desk.quick, desk.size):
@@ -87,15 +91,15 @@ for pixels in (desk.quick, desk.size):
 # %% [markdown]
 # ## Nine styles, one network
 #
-# In notebook 07 a network learned one painting, and the painting was spread over all its weights. Dumoulin, Shlens & Kudlur
-# (2017) found that it need not be. Convolutions learn what all styles share: to see edges, to hold a brush. What is left of a
-# style $s$ are two numbers a channel $x$, the scale $\gamma_s$ and the shift $\beta_s$ after each instance norm (their equation 5;
-# no kin of the weights in notebook 04):
+# The network of notebook 07 learned one painting, which was spread over all its weights. Dumoulin, Shlens & Kudlur (2017) found
+# that it need not be. The convolutions can learn what all styles share: how to see edges, how to hold a brush. Then two numbers a
+# channel are enough for a style $s$, a scale $\gamma_s$ and a shift $\beta_s$ after each instance norm (their equation 5; these are
+# not the weights $\beta$ and $\gamma$ of notebook 04):
 #
 # $$z=\gamma_s\,\frac{x-\mu(x)}{\sigma(x)}+\beta_s$$
 #
-# Every channel of every picture is first brought to mean $\mu$ = 0 and deviation $\sigma$ = 1. Then $\gamma$ and $\beta$ say
-# which of the network's brushes come out, and how strongly. To mix styles, mix those numbers:
+# Each channel $x$ of each picture is first brought to mean $\mu$ = 0 and deviation $\sigma$ = 1. Then $\gamma$ and $\beta$ say which
+# of the network's brushes come out, and how strongly. To mix styles, we mix these numbers:
 
 
 # %%
@@ -107,9 +111,8 @@ def conditional_instance_norm(x: Tensor, gamma: Tensor, beta: Tensor, mix: Tenso
 
 
 # %% [markdown]
-# That is all that makes `TransformerNet(TransformerConfig(styles=…))` different from the network of notebook 07, but for one
-# number a style, `through`: the share of the photograph itself that is added at the end. How much of it all belongs to a single
-# style?
+# `TransformerNet(TransformerConfig(styles=…))` is the network of notebook 07 with this norm, and with one more number a style,
+# `through`: the share of the photograph itself that is added at the end. How much of all that belongs to a single style?
 
 # %%
 net = nst.load_transformer("studio")
@@ -125,18 +128,19 @@ show([nst.paint(photo, net, styles=name) for name in names], names, columns=3, h
 # %% [markdown]
 # ## Strength
 #
-# Sliders for the *training* loss come too late: who wants to train again for a little less style? Babaeizadeh & Ghiasi (2018)
-# draw the weight of the style loss at random at each training step and tell the network. Ours tells it through the same door:
-# besides the nine styles there is a row of $\gamma,\beta$ for *the photograph itself*, and strength moves on the straight line
-# between them. In training every picture has its own random style and strength, and its style loss counts by that strength.
+# In notebook 05 a slider changed the style weight. For a network that has been trained it comes too late, and who wants to train
+# again for a little less style? Babaeizadeh & Ghiasi (2018) draw the style weight at random in each step of training, and tell the
+# network. Ours is told through the same door: beside the nine styles it has a row of $\gamma$ and $\beta$ for *the photograph itself*,
+# and strength walks the straight line from there to the style. In training each picture has a random style and a random strength,
+# by which its style loss is multiplied.
 
 # %%
 coffee, strengths = nst.load_image("coffee", size), (0.0, 0.25, 0.5, 0.75, 1.0)
 painted = [nst.paint(coffee, net, styles="starry_night", strength=s) for s in strengths]
-show(painted, [f"strength {s}" for s in strengths], height=150)
+show(painted, [f"strength {s}" for s in strengths], columns=3, height=190)
 
 # %% [markdown]
-# Does it keep its word? Measure the style loss (here to `swirl`, whose painting is at hand offline) on the way:
+# Does the slider keep its word? The critic can tell. (We take `swirl` here, since its painting is needed and comes with the library.)
 
 # %%
 loss = nst.PerceptualLoss(nst.LossConfig(backbone="compact"))
@@ -150,16 +154,16 @@ with torch.no_grad():
 # %% [markdown]
 # ## A map of styles
 #
-# Mixing $\gamma$ and $\beta$ is not the same as laying two paintings over each other, half transparent. There is one brush, and
-# *it* changes. A walk between two styles:
+# A mix of $\gamma$ and $\beta$ is not two half transparent paintings, one laid over the other. There is one brush, and *it* changes.
+# Here is a walk from one style to another:
 
 # %%
-ways = [i / 6 for i in range(7)]
+ways = [i / 5 for i in range(6)]
 walk = [nst.paint("cat", net, 256, styles={"ink": 1 - w, "stained_glass": w}) for w in ways]
-show(walk, [f"{100 - 100 * w:.0f} : {100 * w:.0f}" for w in ways], height=110)
+show(walk, [f"{100 - 100 * w:.0f} : {100 * w:.0f}" for w in ways], columns=3, height=170)
 
 # %% [markdown]
-# And a square with four styles in its corners. Every picture in it is a style that nobody has painted:
+# And here is a square with a style in each corner. All that lies between them is style that nobody has ever painted:
 
 # %%
 corners = ("watercolour", "starry_night", "woodblock", "halftone")  # top left, top right, bottom left, bottom right
@@ -173,20 +177,20 @@ show(grid, columns=5, height=112)
 # %% [markdown]
 # ## Keep the colours
 #
-# The brush of the painting, the palette of the photograph: by luminance alone, by mean and covariance, or by histogram (Gatys et
-# al. 2017; notebook 04). Luminance keeps the palette exactly, mean and covariance nearly; the histogram, taken channel by channel,
-# lets the style's contrasts of colour through.
+# The brush of the painting and the palette of the photograph: by luminance, by mean and spread, or by histogram (notebooks 01 and
+# 04). Luminance keeps the palette exactly, the mean nearly; the histogram, which treats red, green and blue apart, lets the
+# style's contrasts of colour through.
 
 # %%
 ways = ("none", "luminance", "mean", "histogram")
-show([nst.paint(coffee, net, styles="stained_glass", preserve_colour=way) for way in ways], ways, height=160)
+show([nst.paint(coffee, net, styles="stained_glass", preserve_colour=way) for way in ways], ways, columns=2, height=200)
 
 # %% [markdown]
 # ## A tenth style, and it is yours
 #
-# Since the convolutions serve all styles, a new one needs only its own row of $\gamma,\beta$. `extend` trains that and nothing
-# else: a minute instead of an hour, and the nine others stay as they are, to the last bit. As a style that nobody paints, take
-# tissue under a microscope:
+# Since the convolutions serve all styles, a new style needs only a row of $\gamma$ and $\beta$. `extend` trains that and nothing else:
+# it takes a minute instead of an hour, and the nine others stay as they are, to the last bit. Let us take a style that nobody
+# would think of painting in, tissue under a microscope:
 
 # %%
 work = Path(tempfile.mkdtemp())
@@ -223,8 +227,8 @@ both = nst.paint("cat", net, size, styles="swirl"), nst.paint("cat", ten, size, 
 print("swirl is as it was, to the last bit:", torch.equal(*both))
 
 # %% [markdown]
-# With four photographs and a minute it is a sketch. In a terminal, the first command does it properly, and the second paints
-# with it:
+# Four photographs and one minute make a sketch. In a terminal, the first of these commands does it properly, and the second paints
+# with the result:
 #
 # ```
 # nst train --dataset photos/val2017 --extend studio --style my_painting.jpg --save-model ten.safetensors
@@ -233,36 +237,48 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # ## Exercises
 #
-# 1. `net.mix("swirl")` is the row of shares that goes into the network. What lies *beyond* strength 1?
-# 2. Paint the left half of a picture in ink and let it turn into stained glass towards the right.
-# 3. Make a film that walks from one style to the next and back.
+# **1.** `net.mix("swirl")` is the row of shares that goes into the network. What lies *beyond* strength 1?
 #
-# <details><summary>Solutions</summary>
+# <details><summary>Solution</summary>
+#
+# The straight line goes on, and γ and β may leave the range they were trained in.
 #
 # ```python
-# # 1: the straight line goes on; γ and β may leave the range they were trained in
 # with torch.no_grad():
 #     more = [net(photo, s * net.mix("swirl") + (1 - s) * net.mix("swirl", 0.0)) for s in (1.0, 1.3, 1.6)]
 # show(more, ["1", "1.3", "1.6"])
+# ```
+# </details>
 #
-# # 2: two paintings, and a ramp between them; a mix in γ and β belongs to the whole picture
+# **2.** Paint the left side of a picture in ink, and let it turn into stained glass towards the right.
+#
+# <details><summary>Solution</summary>
+#
+# A mix of γ and β belongs to the whole picture. So paint it twice, and fade from one painting to the other.
+#
+# ```python
 # left, right = (nst.paint(photo, net, styles=name) for name in ("ink", "stained_glass"))
 # ramp = torch.linspace(0, 1, photo.shape[-1])
 # show(left * (1 - ramp) + right * ramp)
+# ```
+# </details>
 #
-# # 3
+# **3.** Make a film that walks from one style to another and back.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
 # ways = [i / 12 for i in [*range(13), *range(11, 0, -1)]]
 # film = [nst.paint("cat", net, 256, styles={"watercolour": 1 - w, "starry_night": w}) for w in ways]
 # nst.save_film(film, work / "walk.gif")
 # ```
-#
 # </details>
 #
 # ## References
 #
-# - Dumoulin, Shlens & Kudlur, *A Learned Representation for Artistic Style*, ICLR 2017, equation 5, sections 3.4 (a new
+# - V. Dumoulin, J. Shlens, M. Kudlur: *A Learned Representation for Artistic Style*, ICLR 2017, equation 5, sections 3.4 (a new
 #   style) and 3.5 (mixing).
-# - Babaeizadeh & Ghiasi, *Adjustable Real-time Style Transfer*, 2018.
-# - Gatys et al., *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017 (colour).
+# - M. Babaeizadeh, G. Ghiasi: *Adjustable Real-time Style Transfer*, 2018.
+# - L. A. Gatys et al.: *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017 (colour).
 #
 # Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [09 · Experiments](09_experiments.ipynb)

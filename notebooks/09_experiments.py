@@ -17,8 +17,8 @@
 # %% [markdown]
 # # 09 · Experiments
 #
-# **You will learn** which settings matter and which do not, by looking: grids of content and style weight, critics, layers,
-# pooling, optimisers, batch size and epochs; and how to run such grids without ever running anything twice.
+# **You will learn** which settings matter and which do not, by looking at grids of pictures: weights, critics, pooling, layers,
+# optimisers, batch sizes and epochs; and how to run such grids without ever running anything twice.
 #
 # Time: about 1¼ minutes on two CPU cores
 #
@@ -46,7 +46,7 @@ import torch
 
 import nstlib as nst
 from nstlib.experiments import run_grid
-from nstlib.plots import curves, show
+from nstlib.plots import curves, picture, show
 
 gpu = torch.cuda.is_available()
 size, steps = (512, 150) if gpu else (160, 60)
@@ -56,9 +56,9 @@ work = Path(tempfile.mkdtemp())  # on Colab, take a folder of your Drive, and no
 # %% [markdown]
 # ## Run a grid, keep every cell
 #
-# Every project about style transfer has a page of such pictures, made by a loop that someone ran overnight and lost at cell 37.
-# Ours is one function. It takes an experiment (a function that gives a picture and some numbers for a config) and the configs,
-# runs each once, and keeps it: a PNG with settings and numbers inside.
+# Whoever plays with style transfer makes such grids, often with a loop that runs overnight and is lost at cell 37. `run_grid` takes
+# an experiment, which is a function from a config to a picture and some numbers, and the configs to try. It runs each of them once
+# and keeps the result as a PNG, with settings and numbers inside.
 
 
 # %%
@@ -86,60 +86,66 @@ cells = run_grid(painting, configs, work / "weights")
 print(f"again      {time.perf_counter() - start:.1f} s")
 
 # %%
-show([cell.image for cell in cells.values()], list(cells), columns=3, height=180)
+show([cell.image for cell in cells.values()], list(cells), columns=3, height=120)
 
 # %% [markdown]
-# To the right the content counts more, downwards the style. Read it along the diagonals from top left to bottom right, where both
-# grow together: nearly the same picture. **Only the ratio matters**, because Adam divides the gradient by its own size. So one
-# slider would do for two; we keep both, for total variation is the third in the sum and must keep its place.
-#
-# The same on four times four, larger and longer (`python data/experiments.py`, run once):
-#
-# ![content weight along, style weight down](../data/experiments/weights.jpg)
+# To the right the content counts more, downwards the style. Here is the same on four times four, larger and painted for longer
+# (`python data/experiments.py`, run once):
+
+# %%
+picture("sheets/weights.jpg", width=800)
+
+# %% [markdown]
+# Look along the diagonals from top left to bottom right, where both weights grow together: it is nearly the same picture all the
+# way. **Only the ratio matters**, because Adam divides the gradient by its own size. One slider would do for both weights; we keep
+# two, so that total variation, the third in the sum, keeps its place.
 #
 # ## Which critic, which pooling?
 #
-# The same settings, the same four style layers, on our compact critic and on the first three blocks of the original VGG-19; average
-# and max pooling (`python data/experiments.py --teacher FILE`):
-#
-# ![critics and pooling](../data/experiments/critics.jpg)
-#
-# The compact critic was distilled from that VGG, and one sees the family. Gatys et al. found average pooling to give
-# slightly more appealing pictures than max pooling; the gradient of an average reaches every pixel, that of a maximum one in four.
-#
-# With internet, add `replace(base, backbone="vgg19")` and `"vgg16"` to the next cell, and have a coffee if you have no GPU.
+# Here are the compact critic and its teacher, the first three blocks of VGG-19, with the same settings and the same style layers,
+# each with average and with max pooling (`python data/experiments.py --teacher FILE`):
+
+# %%
+picture("sheets/critics.jpg", width=600)
+
+# %% [markdown]
+# One sees the family likeness. Gatys et al. found that average pooling gives slightly more appealing pictures than max pooling: the
+# gradient of an average reaches every pixel, that of a maximum one in four. Now the same, live. (With internet, add
+# `replace(base, backbone="vgg19")` to the configs; without a GPU, have a coffee meanwhile.)
 
 # %%
 configs = {f"{pooling} pooling": replace(base, pooling=pooling) for pooling in ("avg", "max")}
 cells = run_grid(painting, configs, work / "weights")  # average pooling at the default weights
-show([cell.image for cell in cells.values()], list(cells), height=220)
+show([cell.image for cell in cells.values()], list(cells), height=160)
 
 # %% [markdown]
 # ## Which layers?
 #
-# Style from the first layer alone, then one more at a time. Fine texture first, then strokes, then whole panes of glass:
+# First the style of the first layer alone, then of one more at a time. Fine texture comes first, then strokes, then whole panes of
+# glass:
 
 # %%
 layers = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
 configs = {f"… {layers[n - 1]}": replace(base, style_layers=layers[:n]) for n in range(1, len(layers) + 1)}
 cells = run_grid(painting, configs, work / "layers")
-show([cell.image for cell in cells.values()], ["relu1_1", *list(cells)[1:]], height=165)
+show([cell.image for cell in cells.values()], ["relu1_1", *list(cells)[1:]], columns=2, height=160)
 
 # %% [markdown]
-# And the content layer, at a content weight of 20, so that one sees it: a shallow one keeps the photograph's colours and edges, a
-# deep one only what is where.
+# And now the content layer, with a content weight of 20, so that it shows. A shallow layer holds on to the photograph's colours and
+# edges, a deep one only to what is where:
 
 # %%
 configs = {
     n: replace(base, content_layers=(n,), content_weight=20) for n in ("relu1_1", "relu2_2", "relu3_2", "relu3_4")
 }
 cells = run_grid(painting, configs, work / "layers")
-show([cell.image for cell in cells.values()], list(cells), height=165)
+show([cell.image for cell in cells.values()], list(cells), columns=2, height=160)
 
 # %% [markdown]
 # ## Which optimiser, and how fast?
 #
-# The paper's L-BFGS against Adam at three step sizes. At a single size, without the pyramid, so that the curves can be compared:
+# The paper's L-BFGS against Adam with three step sizes. We paint at a single size, without the pyramid, so that the curves can be
+# compared:
 
 # %%
 flat = replace(base, size=size, smallest=size, steps=2 * steps)
@@ -152,28 +158,31 @@ curves({name: (cell.numbers["steps"], cell.numbers["total"]) for name, cell in c
 show(
     [cell.image for cell in cells.values()],
     [f"{name} ({c.numbers['seconds']} s)" for name, c in cells.items()],
-    height=165,
+    columns=2,
+    height=160,
 )
 
 # %% [markdown]
-# L-BFGS is ahead all the way, Adam with a step of 0.1 of the pixel range close behind, and 0.01 has not arrived. Our default is
-# Adam with 0.03: it keeps no memory of the last twenty pictures, never stalls, and its weights may be changed between two steps,
-# which the control desk does.
+# L-BFGS is ahead all the way, Adam with steps of 0.1 of the pixel range is close behind, and with 0.01 it has not arrived. Our
+# default is Adam with 0.03: it needs no memory of the last twenty pictures, it never stalls, and the weights may change between two
+# steps, as they do on the control desk.
 #
 # ## Batch size and epochs of the fast network
 #
-# Johnson et al. trained on batches of 4 for two epochs. Is that a law? Nine networks, all on the same 600 photographs
-# (`python data/experiments.py --photos DIR`):
+# Johnson et al. trained with batches of 4 for two epochs. Is that a law? Here are nine networks, all of them trained on the same 600
+# photographs (`python data/experiments.py --photos DIR`), and the loss of those that saw each photograph four times:
+
+# %%
+picture("sheets/fast.jpg", width=700)
+
+# %%
+picture("sheets/fast_curves.jpg", width=700)
+
+# %% [markdown]
+# From the same number of photographs a small batch makes more steps, and at first steps are what is lacking. Batches of 1 and of 4
+# meet after 500 photographs; those of 16 stay behind to the end, and four epochs of them look like two of the others.
 #
-# ![batch size down, epochs along](../data/experiments/fast.jpg)
-#
-# Loss against the number of photographs seen, for four epochs:
-#
-# ![loss against photographs](../data/experiments/fast_curves.jpg)
-#
-# For the same number of photographs a small batch takes more steps, and at first it is steps that are lacking. Batches of 1 and 4
-# meet after 500 photographs; those of 16 are behind to the end. Four epochs of large batches look like one epoch of small ones.
-# Here is the same in small, live: one style, 240 crops seen by each.
+# Here is a small version, live: one style, and 240 crops for each network.
 
 
 # %%
@@ -205,7 +214,7 @@ cells = run_grid(training, configs, work / "batches")
 curves({name: (cell.numbers["seen"], cell.numbers["total"]) for name, cell in cells.items()}, xlabel="crops")
 
 # %%
-show([cell.image for cell in cells.values()], list(cells), height=165)
+show([cell.image for cell in cells.values()], list(cells), height=160)
 
 # %% [markdown]
 # ## What came out
@@ -222,34 +231,46 @@ show([cell.image for cell in cells.values()], list(cells), height=165)
 #
 # ## Exercises
 #
-# 1. Which is worth more, twice the steps or one more size in the pyramid? Compare `steps=2 * steps` with `smallest=64`.
-# 2. `run_grid` knows a cell by its config alone. What goes wrong if you change `painting` and run again, and what is the remedy?
-# 3. Repeat the grid of weights with `tv_weight=1`. Are the diagonals still equal?
+# **1.** Which is worth more, twice the steps or one more size in the pyramid? Compare `steps=2 * steps` with `smallest=64`.
 #
-# <details><summary>Solutions</summary>
+# <details><summary>Solution</summary>
 #
 # ```python
-# # 1
 # more, smaller = replace(base, steps=2 * steps), replace(base, smallest=64)
 # configs = {"as it is": base, "twice the steps": more, "a smaller start": smaller}
 # cells = run_grid(painting, configs, work / "worth")
 # show([cell.image for cell in cells.values()], [f"{n} ({c.numbers['seconds']} s)" for n, c in cells.items()])
+# ```
+# </details>
 #
-# # 2: the old cells are shown, for their configs are the same; give the new experiment a folder of its own
+# **2.** `run_grid` knows a cell by its config alone. What goes wrong if you change `painting` and run again, and what is the remedy?
+#
+# <details><summary>Solution</summary>
+#
+# The old pictures are shown, for the configs are the same. Give the new experiment a folder of its own:
+#
+# ```python
 # cells = run_grid(painting, {"as it is": base}, work / "painting_2")
+# ```
+# </details>
 #
-# # 3: no: with both weights small, total variation wins, and the picture is flat
+# **3.** Repeat the grid of weights with `tv_weight=1`. Are the diagonals still equal?
+#
+# <details><summary>Solution</summary>
+#
+# No. With both weights small, total variation wins, and the picture is flat.
+#
+# ```python
 # pairs = ((1, 10), (10, 100), (100, 1000))
 # configs = {f"{c} : {s}": replace(base, content_weight=c, style_weight=s, tv_weight=1) for c, s in pairs}
 # cells = run_grid(painting, configs, work / "tv")
 # show([cell.image for cell in cells.values()], list(cells))
 # ```
-#
 # </details>
 #
 # ## References
 #
-# - Gatys, Ecker & Bethge, *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, figures 3 to 6.
-# - Johnson, Alahi & Fei-Fei, *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016, section 4.1.
+# - L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, figures 3 to 6.
+# - J. Johnson, A. Alahi, L. Fei-Fei: *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016, section 4.1.
 #
 # Previous: [08 · The playground](08_playground.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)

@@ -67,14 +67,14 @@ print("measured on", measured["machine"])
 # leave unexplained.
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.4), layout="constrained", sharey=True)
 labels = {"best": "best K directions", "greedy": "K channels, chosen greedily", "random": "K channels, at random"}
 for axis, (layer, curve) in zip(axes, measured["spectrum"].items(), strict=True):
     for who, label in labels.items():
         axis.plot(curve["counts"], curve[who], marker=".", label=label)
     axis.set(title=layer, xlabel="K", yscale="log")
 axes[0].set_ylabel("energy unexplained")
-axes[0].legend(frameon=False)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
 plt.show()
 
 # %% [markdown]
@@ -133,18 +133,16 @@ print(f"{filters.numel()} weights → {folded.numel()}; relative difference {dif
 # %% [markdown]
 # Choose, rebuild, fold, layer after layer: that gives a slim network without a single step of training. How slim? Here is
 # the trade-off, before any training. Widths differ from layer to layer in the one we ship: block 2 is hard to prune and gets more,
-# and at full resolution, where time goes, 16 and 32 channels suffice. (The times were taken apart from those further down: compare
-# them within the figure.)
+# and at full resolution, where time goes, 16 and 32 channels suffice.
 
 # %%
 figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
 for row in measured["tradeoff"]:
-    axis.plot(1000 * row["seconds"], row["error"], "o", color="tab:red" if row["width"] == "shipped" else "tab:blue")
-    axis.annotate(f"  {row['width']}, {row['parameters'] // 1000}k", (1000 * row["seconds"], row["error"]), va="center")
-axis.set(
-    xlabel="milliseconds for forward and backward at 512 × 384", ylabel="feature error, pruned only", xlim=(0, None)
-)
-axis.margins(x=0.25, y=0.15)
+    thousands, shipped = row["parameters"] / 1000, row["width"] == "shipped"
+    axis.plot(thousands, row["error"], "o", color="tab:red" if shipped else "tab:blue")
+    place = {"ha": "right", "va": "top"} if shipped else {"va": "bottom"}
+    axis.annotate(f"  {row['width']}: {thousands:.0f}  ", (thousands, row["error"]), **place)
+axis.set(xlabel="thousands of weights", ylabel="feature error, pruned only", xlim=(-150, 2900), ylim=(-0.02, 0.46))
 plt.show()
 
 # %% [markdown]
@@ -218,10 +216,11 @@ print(
 )
 
 # %%
-show(Image.open(folder / "swap.jpg"), height=520)
+pairs = Image.open(folder / "swap.jpg")
+show([pairs.crop((354 * i, 0, 354 * i + 346, 520)) for i in range(5)], columns=3, height=490)
 
 # %% [markdown]
-# Above: painted by VGG-19. Below: by the compact critic. The same strokes in nearly the same places, and no speckle that VGG's
+# In each pair, above: painted by VGG-19; below: by the compact critic. The same strokes in nearly the same places, and no speckle that VGG's
 # picture lacks. Look closely: some leads between the panes are fainter, and fine lines, such as the foam of the woodblock, a
 # shade rougher. And each critic favours what was painted for itself: an
 # optimiser finds what its judge overlooks.

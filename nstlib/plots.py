@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from .images import to_pil
 
+_INSTALLED, _CHECKOUT = Path(__file__).parent, Path(__file__).parents[1] / "data"
+
 
 def sheet(
     images: Sequence[Tensor | Image.Image],
@@ -49,9 +51,20 @@ def show(
     height: int = 240,
 ) -> Display:
     """Display pictures as one JPEG sheet; see `sheet`."""
-    buffer = io.BytesIO()
     images = [images] if isinstance(images, Tensor | Image.Image) else images
-    sheet(images, titles, columns, height).save(buffer, "JPEG", quality=88)
+    return _jpeg(sheet(images, titles, columns, height))
+
+
+def picture(path: str | Path, width: int = 1000) -> Display:
+    """Display a file, or a picture of this project such as `desks/playground.jpg`, at most `width` pixels wide."""
+    image = Image.open(next((f / path for f in (_INSTALLED, _CHECKOUT) if (f / path).is_file()), path)).convert("RGB")
+    image.thumbnail((width, image.height), Image.LANCZOS)
+    return _jpeg(image)
+
+
+def _jpeg(page: Image.Image) -> Display:
+    buffer = io.BytesIO()
+    page.save(buffer, "JPEG", quality=84)
     return Display(buffer.getvalue(), format="jpeg")
 
 
@@ -83,7 +96,7 @@ def curves(
 
 def heat_maps(grams: Mapping[str, Tensor]) -> Figure:
     """Gram matrices `(C, C)` as correlations between channels: dark is unrelated, bright goes together."""
-    figure, axes = plt.subplots(1, len(grams), figsize=(3 * len(grams), 3.2), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, len(grams), figsize=(2.4 * len(grams), 2.6), layout="constrained", squeeze=False)
     for axis, (title, matrix) in zip(axes[0], grams.items(), strict=True):
         norms = matrix.diagonal().clamp_min(1e-12).sqrt()
         axis.imshow((matrix / torch.outer(norms, norms)).cpu(), cmap="magma", vmin=0, vmax=1)
@@ -165,7 +178,7 @@ class LivePlot:
         steps = [line["step"] for line in lines]
         self._show("curves", curves({n: (steps, [line[n] for line in lines]) for n in ("content", "style", "total")}))
         if state.sheet:
-            self._show("sheet", Display(Path(state.sheet).read_bytes(), format="jpeg"))
+            self._show("sheet", picture(state.sheet))
 
     def _show(self, name: str, what) -> None:
         if name in self.handles:

@@ -40,18 +40,12 @@ def build(folder: Path) -> Path:
 
 
 def page(book) -> str:
-    """A notebook as one file: its links lead to pages, the pictures that it names are inside."""
+    """A notebook as one file, whose links lead to pages."""
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\((\d\d_\w+)\.ipynb\)", r"(\1.html)", cell.source)
-            cell.source = re.sub(r"\((\.\./data/[\w/]+\.jpg)\)", lambda m: f"({inside(m[1])})", cell.source)
     body, _ = HTMLExporter(theme="light").from_notebook_node(book)
     return body
-
-
-def inside(link: str) -> str:
-    picture = (ROOT / "notebooks" / link).read_bytes()
-    return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
 
 
 def entry(book, stem: str) -> str:

@@ -91,6 +91,13 @@ def test_live_plot_shows_the_whole_log_in_place(tmp_path, monkeypatch):
     assert curves.shown[0][1].axes[0].lines[0].get_xdata().tolist() == [10, 20, 30]
 
 
+def test_a_stored_picture_is_shown_no_wider_than_asked_for(tmp_path):
+    Image.new("RGB", (1400, 70)).save(tmp_path / "wide.png")
+    shown = [plots.picture(tmp_path / "wide.png"), plots.picture("desks/playground.jpg", width=300)]
+    sizes = [Image.open(io.BytesIO(each.data)).size for each in shown]
+    assert sizes[0] == (1000, 50) and sizes[1][0] == 300
+
+
 def test_sheet_is_in_true_pixels():
     page = plots.sheet([torch.zeros(1, 3, 20, 30), torch.ones(1, 3, 20, 10)], height=20)
     assert page.size == (2 * 38 - 8, 20)

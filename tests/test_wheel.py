@@ -47,6 +47,10 @@ def test_contents(wheel):
     assert paintings
     assert {f"nstlib/paintings/{name}" for name in paintings} <= names
     assert {"nstlib/critic/results.json", "nstlib/critic/swap.jpg"} <= names, "notebook 10 reads them"
+    shown = {
+        path.relative_to(ROOT / "data") for name in ("desks", "sheets") for path in (ROOT / "data" / name).iterdir()
+    }
+    assert {f"nstlib/{path.as_posix()}" for path in shown} <= names, "notebooks 05, 08 and 09 show them"
     assert {f"nstlib/{path.name}" for path in (ROOT / "nstlib").glob("*.py")} <= names
     assert {f"nstlib/weights/{path.name}" for path in (ROOT / "nstlib" / "weights").iterdir()} <= names
     assert "nstlib/weights/compact.safetensors" in names
