@@ -49,7 +49,7 @@ def test_contents(wheel):
     assert {"nstlib/critic/results.json", "nstlib/critic/swap.jpg"} <= names, "notebook 10 reads them"
     assert {f"nstlib/{path.name}" for path in (ROOT / "nstlib").glob("*.py")} <= names
     assert {f"nstlib/weights/{path.name}" for path in (ROOT / "nstlib" / "weights").iterdir()} <= names
-    assert "nstlib/weights/compact.safetensors" in names
+    assert {"nstlib/weights/compact.safetensors", "nstlib/masterpieces.csv"} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"nstlib"}
     assert "nst = nstlib.cli:main" in scripts
 
