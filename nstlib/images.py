@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .arguments import Count, Maps, Pixels, between, checked
 from .errors import ImageError, reason
-from .files import write_aside
+from .files import write_aside, writing
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # opened from folders
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that we write
@@ -277,14 +277,10 @@ def save_image(
 def _write(picture: Image.Image, path: Path, kind: str, **options) -> Path:
     """Encode in memory, then write: Pillow itself does not notice that a full disk took half of its last bytes."""
     buffer = io.BytesIO()
-    try:
+    with writing(path, ImageError):
         picture.save(buffer, kind, **options)
         with write_aside(path) as aside:
             aside.write_bytes(buffer.getbuffer())
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-        ) from error
     return path
 
 

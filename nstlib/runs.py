@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
-from .files import hold, sweep, write_aside
+from .files import hold, sweep, write_aside, writing
 from .transformer import TransformerConfig
 
 
@@ -34,17 +34,6 @@ def take(run: Path, model: Path) -> None:
             )
     for folder, stem in ((run, None), (run / "samples", None), (model.parent, model.stem)):
         sweep(folder, stem)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What goes wrong in writing, said with the path and the remedy."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
-        raise CheckpointError(
-            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-        ) from error
 
 
 def cut_log(path: Path, step: int) -> None:

@@ -25,7 +25,7 @@ from . import runs
 from .arguments import Count, Natural, Positive, Share, Weight, between, checked
 from .errors import CheckpointError
 from .features import load_plain
-from .files import let_go, write_aside
+from .files import let_go, write_aside, writing
 from .gatys import best_device
 from .images import resize, save_image
 from .losses import LossConfig, PerceptualLoss
@@ -363,7 +363,7 @@ class Trainer:
         self.trained().save(self.config.save_model)
         sheet, path = self.sheet(), self.config.folder / "state.pth"
         settings = {f.name: runs.plain(getattr(self.config, f.name)) for f in fields(self.config)}
-        with runs.writing(path), write_aside(path) as aside:
+        with writing(path), write_aside(path) as aside:
             torch.save(self._state() | {"config": settings}, aside)
         return sheet
 
@@ -417,7 +417,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             line = {"step": state.step, **state.losses, "pictures_per_second": round(state.pictures_per_second, 2)}
             path = self.config.folder / "log.jsonl"
-            with runs.writing(path), open(path, "a") as file:
+            with writing(path), open(path, "a") as file:
                 file.write(json.dumps(line | {"lr": self.rate()}) + "\n")
 
     def _resume(self) -> None:

@@ -18,7 +18,7 @@ from .arguments import Pixels, Share, Weight, between, check_fields, checked
 from .colour import Method, recolour
 from .errors import CheckpointError, WeightsError, reason
 from .features import BUNDLED, read_weights
-from .files import write_aside
+from .files import write_aside, writing
 from .images import Source, frame, resize_pil, to_tensor, unframe
 from .memory import Need, available, measured, within_memory
 from .samples import find_image
@@ -238,14 +238,10 @@ class TransformerNet(nn.Module):
             raise CheckpointError(f"{path}: not written, for {broken[0]} is not finite in float16; lower --lr")
         metadata = {"architecture": "TransformerNet", "format": str(FORMAT)}
         metadata |= {"config": json.dumps(asdict(self.config)), "card": json.dumps(self.card)}
-        try:
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_aside(path) as aside:
                 aside.write_bytes(to_bytes(state, metadata))  # its save_file has a temporary file of its own
-        except OSError as error:
-            raise CheckpointError(
-                f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-            ) from error
         return path
 
 
@@ -496,11 +492,6 @@ def export_onnx(net: TransformerNet, path: str | Path) -> Path:
             dynamo=True,
             verbose=False,
         )
-    try:
-        with write_aside(path) as aside:
-            program.save(aside)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-        ) from error
+    with writing(path), write_aside(path) as aside:
+        program.save(aside)
     return path
