@@ -16,7 +16,6 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .files import hold, sweep, write_aside, writing
-from .transformer import TransformerConfig
 
 
 def take(run: Path, model: Path) -> None:
@@ -51,13 +50,15 @@ def _step_of(line: str) -> float:
         return math.inf
 
 
-def plain(value):
-    """A setting as plain data, equal before and after a file."""
+def settings(config) -> dict:
+    """The settings of a dataclass as plain data, equal before and after a file."""
+    return {name: _plain(value) for name, value in asdict(config).items()}
+
+
+def _plain(value):
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, TransformerConfig):
-        return asdict(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def copy(value):

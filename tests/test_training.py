@@ -516,6 +516,13 @@ def test_numbers_of_numpy_do_not_keep_a_run_from_going_on(config):
     assert "going on" in " ".join(Trainer(config).notes)
 
 
+def test_paths_do_not_keep_a_run_from_going_on(config, photo_file):
+    config = replace(config, style=(photo_file, "ink"))
+    cut(config, 5)
+    train(config)
+    assert "going on" in " ".join(Trainer(config).notes)
+
+
 def test_settings_that_may_change(config, tmp_path):
     whole = train(elsewhere(config))
     cut(config, 5)
