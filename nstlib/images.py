@@ -23,6 +23,8 @@ from .files import write_aside, writing
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # opened from folders
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that we write
 PROGRAMS = {"EPS", "WMF", "EMF"}  # not opened: to show one is to run it, in Ghostscript or in Windows
+TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+MARGIN = 8  # pixels, that `frame` adds on each side
 IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries our settings in JPEG and WebP
 Quality = Annotated[int, between(1, 100)]
 Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -68,7 +70,7 @@ def reading(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")  # oddities that Pillow reads over
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except TOO_LARGE as error:
         raise ImageError(f"{name}: over {Image.MAX_IMAGE_PIXELS:,} pixels. Make a smaller copy first.") from error
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture that can be read. Use PNG, JPEG, WebP, GIF or TIFF.") from error
@@ -197,9 +199,9 @@ def resize(image: Maps, size: Pixels | tuple[Pixels, Pixels]) -> Tensor:
     return image.clamp(0, 1).to(home)
 
 
-def frame(image: Tensor, margin: int = 8) -> Tensor:
+def frame(image: Tensor) -> Tensor:
     """The picture with a mirrored margin: a network pads with zeros, and what it paints at its edges shows that."""
-    height, width = (min(margin, side - 1) for side in image.shape[-2:])
+    height, width = (min(MARGIN, side - 1) for side in image.shape[-2:])
     return F.pad(image, (width, width, height, height), mode="reflect")
 
 
