@@ -190,8 +190,8 @@ def fit(size: tuple[int, int], long_side: int) -> tuple[int, int]:
 def resize(image: Maps, size: Pixels | tuple[Pixels, Pixels]) -> Tensor:
     """Resize `(B, C, H, W)` with antialiasing to `(height, width)`, or to a long side with aspect kept."""
     if isinstance(size, int):
-        size = fit(tuple(image.shape[-2:]), size)
-    if tuple(image.shape[-2:]) == tuple(size):
+        size = fit(image.shape[-2:], size)
+    if image.shape[-2:] == tuple(size):
         return image
     home = image.device
     image = image.cpu() if home.type == "mps" else image  # MPS has no antialiasing

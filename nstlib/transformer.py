@@ -294,7 +294,7 @@ def paint(
             raise CheckpointError(
                 "what this network paints is not finite: its weights are damaged. Get the file again."
             )
-        return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
+        return recolour(unframe(painted, photo.shape[-2:]), photo, preserve_colour).clone()
 
     return within_memory(picture.size[::-1], size or max(picture.size), net.need, free, fit, work)
 

@@ -189,7 +189,7 @@ class ControlDesk(_Desk):
     def _start(self, image: Tensor | None) -> None:
         """A painter for the chosen photograph, styles and size, going on from `image`."""
         config = self.settings()
-        self.shape = fit(tuple(self._photo.shape[-2:]), config.size)
+        self.shape = fit(self._photo.shape[-2:], config.size)
         content = frame(resize(self._photo, self.shape))
         image = content if image is None else frame(resize(image, self.shape))
         styles = [load_image(name, config.size) for name in self.styles.value]
