@@ -378,7 +378,8 @@ class Playground(_Desk):
         """Paint the photograph at a size and show it."""
         start = time.perf_counter()
         self.photo = self._photos[size]
-        self.image = paint(self.photo, self.net, **self.settings())
+        passes = 1 if size == self.quick else 2
+        self.image = paint(self.photo, self.net, **self.settings(), passes=passes)
         self._show()
         height, width = self.image.shape[-2:]
         self.status.value = f"{width}×{height} · {1000 * (time.perf_counter() - start):.0f} ms"

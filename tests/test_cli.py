@@ -110,7 +110,7 @@ def test_paint(here, model, capsys):
     cli.main(["paint", "cat", "--model", model, "--size", "64", "--device", "cpu"])
     assert files(here) == ["cat_tiny.png"]
     torch.testing.assert_close(load_image("cat_tiny.png"), paint("cat", model, 64), rtol=0, atol=1 / 255)
-    settings = {"content": "cat", "model": model, "size": 64, "preserve_colour": "none"}
+    settings = {"content": "cat", "model": model, "size": 64, "preserve_colour": "none", "passes": 2}
     assert settings_of("cat_tiny.png") == settings
     assert "cat_tiny.png: 64×43, painted" in capsys.readouterr().out
 

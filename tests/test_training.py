@@ -715,6 +715,25 @@ def test_two_processes_are_one_with_a_larger_batch(config):
     assert load_transformer(config.save_model).card["pictures_per_step"] == 4 == net.card["pictures_per_step"]
 
 
+def test_accelerate_launch(config):
+    """The command itself, on two processes of the CPU; the second time it goes on from the first."""
+    command = "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 -m nstlib.cli train"
+    command += f" --dataset {config.dataset} --style {config.style} --save-model {config.save_model} --width 4"
+    command += " --image-size 32 --style-size 32 --batch-size 2 --workers 0 --device cpu --steps"
+    for steps in ("2", "4"):
+        out = subprocess.run(
+            [sys.executable, "-m", *command.split(), steps],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert out.returncode == 0, out.stderr
+    assert out.stdout.count("going on from step 2 of 4") == 1  # the other process is quiet
+    card = load_transformer(config.save_model).card
+    assert card["pictures_per_step"] == 4 and card["steps"] == 4
+
+
 def test_training_needs_no_notebook_nor_download_packages(config):
     absent = ("pooch", "matplotlib", "IPython", "ipywidgets", "tyro", "requests")
     process = start(replace(config, steps=1), f"import sys; sys.modules |= dict.fromkeys({absent})")

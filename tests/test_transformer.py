@@ -527,10 +527,28 @@ def test_paint_has_a_mirrored_margin():
 
     photo = torch.rand(1, 3, 24, 30, generator=torch.Generator().manual_seed(1))
     painted = paint(photo, Recorder(TransformerConfig(width=1, residual_blocks=0)))
-    met = seen[-1]  # before it come the trials of its memory
+    met = seen[-2]  # before it come the trials of its memory, after it the second pass
     assert met.shape[-2:] == (40, 46)
     torch.testing.assert_close(met[..., 8:-8, 7], met[..., 8:-8, 9])  # mirrored about the first column
     torch.testing.assert_close(painted, met[..., 8:-8, 8:-8])
+
+
+def test_two_passes_take_away_what_is_locked_to_the_grid():
+    class Weaver(TransformerNet):
+        def forward(self, image, mix=None):
+            column = torch.arange(image.shape[-1])
+            return image + 0.1 * (1 - 2 * (column // 2 % 2))  # two columns lighter, two darker
+
+    photo, net = torch.full((1, 3, 20, 30), 0.6), Weaver(TransformerConfig(width=1, residual_blocks=0))
+    assert paint(photo, net, passes=1).unique().tolist() == pytest.approx([0.5, 0.7])
+    torch.testing.assert_close(paint(photo, net), photo)
+    with pytest.raises(ValueError, match="passes"):
+        paint(photo, net, passes=3)
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_tiny_pictures_are_painted_in_two_passes(side):
+    assert paint(torch.rand(1, 3, side, side), small()).shape == (1, 3, side, side)
 
 
 @pytest.mark.parametrize("styles", [(), ("a", "b")])
