@@ -193,13 +193,10 @@ def models_command() -> None:
         print(f"{name}  {path.stat().st_size / 1e6:.2f} MB, {parameters:,} parameters, width {net.config.width}")
         print(f"    style     {styles}; critic {card['critic']}; {card['photographs']:,} photographs")
         print(f"    training  {card['steps']:,} steps of {card['pictures_per_step']}, {card['minutes']} minutes")
-        print(f"              on {card['machine']}" + _started(card))
+        started = f", started from {card['started_from']}" if card.get("started_from") else ""
+        print(f"              on {card['machine']}{started}")
         if "gatys_iterations" in card:
             print(f"    quality   objective of {card['gatys_iterations']} Gatys iterations on unseen photographs")
-
-
-def _started(card: dict) -> str:
-    return f", started from {card['started_from']}" if card.get("started_from") else ""
 
 
 def export_command(model: str, onnx: Path) -> None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from .errors import CheckpointError, NstError
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -45,6 +47,15 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def writing(path: Path, kind: type[NstError] = CheckpointError) -> Iterator[None]:
+    """What goes wrong in writing, said with the path and the remedy."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:  # torch.save on a full disk, Pillow
+        raise kind(f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?") from error
 
 
 def sweep(folder: Path, stem: str | None = None, age: float = 0.0) -> None:

@@ -17,6 +17,8 @@ from .losses import LossConfig, PerceptualLoss
 from .memory import Need, available, measured, within_memory
 from .samples import find_image, load_image
 
+FIXED = {"backbone", "weights", "preprocessing", "pooling", "style_layers", "content_layers", "style_scales"}
+FIXED |= {"device", "mask", "size", "style_scale"}  # what a running painter cannot change
 Scale = Annotated[Positive, Limit(lambda value: value <= 8, "up to 8")]
 
 
@@ -108,10 +110,8 @@ class GatysPainter:
         Raises:
             ValueError: a setting that needs a new painter (the critic, its layers, the scales).
         """
-        fixed = {"backbone", "weights", "pooling", "style_layers", "content_layers", "style_scales", "device"}
-        fixed |= {"preprocessing", "mask", "size", "style_scale"}
-        if fixed & changes.keys():
-            raise ValueError(f"{', '.join(sorted(fixed & changes.keys()))}: make a new GatysPainter to change this")
+        if fixed := sorted(FIXED & changes.keys()):
+            raise ValueError(f"{', '.join(fixed)}: make a new GatysPainter to change this")
         config = replace(self.config, **changes)
         if "style_blend" in changes:
             self.loss.set_blend(config.style_blend or (1.0,) * len(self.loss.styles))
@@ -152,7 +152,7 @@ class GatysPainter:
 
     def _adam_step(self) -> int:
         self._evaluate()
-        if self._is_finite():
+        if self._accepted():
             self.optimiser.step()
             with torch.no_grad():
                 self.image.clamp_(0, 1)
@@ -166,11 +166,11 @@ class GatysPainter:
         self.optimiser.step(self._evaluate)
         with torch.no_grad():
             self.image.clamp_(0, 1)
-        if self._is_finite():
+        if self._accepted():
             self._watch_for_stall(n)
         return n
 
-    def _is_finite(self) -> bool:
+    def _accepted(self) -> bool:
         """Whether the step may stand; else go back to the last good picture with half the step size."""
         gradient = self.image.grad
         if math.isfinite(self.losses["total"]) and torch.isfinite(gradient).all() and torch.isfinite(self.image).all():
@@ -285,7 +285,7 @@ def _paint(photo, styles, masks, loss, config, callback) -> Tensor:
     with tqdm(total=config.steps * len(sizes), desc="painting", mininterval=0.5, delay=0.1) as bar:
         try:
             for size in sizes:
-                shape = fit(tuple(photo.shape[-2:]), size)
+                shape = fit(photo.shape[-2:], size)
                 style_size = max(16, round(size * config.style_scale))
                 painter = GatysPainter(
                     frame(resize(photo, shape)),
@@ -305,7 +305,7 @@ def _paint(photo, styles, masks, loss, config, callback) -> Tensor:
                         callback(state)
         except KeyboardInterrupt:
             tqdm.write("stopped; here is the picture so far")
-    return resize(image, tuple(photo.shape[-2:]))
+    return resize(image, photo.shape[-2:])
 
 
 def _states(painter: GatysPainter, steps: int):

@@ -18,11 +18,13 @@ from torch import Tensor
 
 from .arguments import Count, Maps, Pixels, between, checked
 from .errors import ImageError, reason
-from .files import write_aside
+from .files import write_aside, writing
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # opened from folders
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that we write
 PROGRAMS = {"EPS", "WMF", "EMF"}  # not opened: to show one is to run it, in Ghostscript or in Windows
+TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+MARGIN = 8  # pixels, that `frame` adds on each side
 IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries our settings in JPEG and WebP
 Quality = Annotated[int, between(1, 100)]
 Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -68,7 +70,7 @@ def reading(name: str) -> Iterator[None]:
             warnings.simplefilter("ignore")  # oddities that Pillow reads over
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except TOO_LARGE as error:
         raise ImageError(f"{name}: over {Image.MAX_IMAGE_PIXELS:,} pixels. Make a smaller copy first.") from error
     except Image.UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture that can be read. Use PNG, JPEG, WebP, GIF or TIFF.") from error
@@ -188,8 +190,8 @@ def fit(size: tuple[int, int], long_side: int) -> tuple[int, int]:
 def resize(image: Maps, size: Pixels | tuple[Pixels, Pixels]) -> Tensor:
     """Resize `(B, C, H, W)` with antialiasing to `(height, width)`, or to a long side with aspect kept."""
     if isinstance(size, int):
-        size = fit(tuple(image.shape[-2:]), size)
-    if tuple(image.shape[-2:]) == tuple(size):
+        size = fit(image.shape[-2:], size)
+    if image.shape[-2:] == tuple(size):
         return image
     home = image.device
     image = image.cpu() if home.type == "mps" else image  # MPS has no antialiasing
@@ -197,9 +199,9 @@ def resize(image: Maps, size: Pixels | tuple[Pixels, Pixels]) -> Tensor:
     return image.clamp(0, 1).to(home)
 
 
-def frame(image: Tensor, margin: int = 8) -> Tensor:
+def frame(image: Tensor) -> Tensor:
     """The picture with a mirrored margin: a network pads with zeros, and what it paints at its edges shows that."""
-    height, width = (min(margin, side - 1) for side in image.shape[-2:])
+    height, width = (min(MARGIN, side - 1) for side in image.shape[-2:])
     return F.pad(image, (width, width, height, height), mode="reflect")
 
 
@@ -277,14 +279,10 @@ def save_image(
 def _write(picture: Image.Image, path: Path, kind: str, **options) -> Path:
     """Encode in memory, then write: Pillow itself does not notice that a full disk took half of its last bytes."""
     buffer = io.BytesIO()
-    try:
+    with writing(path, ImageError):
         picture.save(buffer, kind, **options)
         with write_aside(path) as aside:
             aside.write_bytes(buffer.getbuffer())
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-        ) from error
     return path
 
 

@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm.auto import tqdm
 
 from .errors import ImageError
-from .images import fit
+from .images import MARGIN, fit
 
 TRIALS = (64, 128)  # sides of the small pictures, pixels
 LEAST = 16  # long side of a result, pixels
-FRAME = 16  # the mirrored margins of both sides, pixels
+FRAME = 2 * MARGIN  # the mirrored margins of both sides, pixels
 PICTURES = 24  # bytes a pixel for the picture outside of the network, before and after: floats
 SPARE = 1.1  # the allocator's gaps and the convolutions' scratch; fitted by tests/benchmarks/test_memory_estimate.py
 CONTAINERS = {  # limit and use of a control group: version 2, version 1

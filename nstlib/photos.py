@@ -1,8 +1,6 @@
 """The training set: any folder of photographs, in an order that a seed fixes and a number resumes."""
 
-import hashlib
 import random
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from tqdm.auto import tqdm
 from .arguments import Count, Natural, Pixels, checked
 from .errors import ImageError, reason
 from .files import hold, let_go
-from .images import PICTURES, open_image, reading, to_tensor
+from .images import PICTURES, TOO_LARGE, open_image, reading, to_tensor
 from .samples import stay_https
 
 SMALLEST = 64  # photographs with a shorter side are no use
@@ -111,15 +109,10 @@ def _problem(path: Path) -> str:
     if path.suffix.lower() not in PICTURES:
         return "not a picture"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # oddities that Pillow reads over
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                width, height = image.size
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return "too large"
-    except Exception:  # on damaged files Pillow raises almost anything
-        return "damaged"
+        with reading(str(path)), Image.open(path) as image:
+            width, height = image.size
+    except ImageError as error:
+        return "too large" if isinstance(error.__cause__, TOO_LARGE) else "damaged"
     return f"under {SMALLEST} px" if min(width, height) < SMALLEST else ""
 
 
@@ -201,11 +194,12 @@ def fetch_coco(split: str, folder: str | Path = "photos") -> Path:
 
 def _download(address: str, path: Path, sha256: str) -> Path:
     """Fetch to `path`.part, from where it ends if it is there; renamed once its checksum is right."""
-    import requests  # comes with pooch; only here
+    import pooch  # only here: training runs on machines without it
+    import requests  # comes with pooch
 
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.exists() else 0
-    if path.exists() and _sha256(path) == sha256:
+    if path.exists() and pooch.file_hash(path) == sha256:
         return path
     headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"}
     try:
@@ -217,7 +211,7 @@ def _download(address: str, path: Path, sha256: str) -> Path:
         raise ImageError(
             f"{address}: the download broke off ({reason(error)}). Run the same command again: it goes on from there."
         ) from error
-    if not part.exists() or _sha256(part) != sha256:
+    if not part.exists() or pooch.file_hash(part) != sha256:
         part.unlink(missing_ok=True)
         raise ImageError(f"{address}: what came has a wrong checksum and was removed. Run the same command again.")
     return part.replace(path)
@@ -234,14 +228,6 @@ def _append(answer, part: Path, have: int) -> None:
             bar.update(len(chunk))
     if total and part.stat().st_size < total:
         raise OSError(f"{part.stat().st_size:,} of {total:,} bytes came")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _unpack(archive: Path, folder: Path, split: str) -> None:

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError
-from .files import hold, sweep, write_aside
-from .transformer import TransformerConfig
+from .files import hold, sweep, write_aside, writing
 
 
 def take(run: Path, model: Path) -> None:
@@ -36,17 +35,6 @@ def take(run: Path, model: Path) -> None:
         sweep(folder, stem)
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """What goes wrong in writing, said with the path and the remedy."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
-        raise CheckpointError(
-            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-        ) from error
-
-
 def cut_log(path: Path, step: int) -> None:
     """Take away what was logged after the checkpoint: those steps are done again."""
     if path.exists():
@@ -62,13 +50,15 @@ def _step_of(line: str) -> float:
         return math.inf
 
 
-def plain(value):
-    """A setting as plain data, equal before and after a file."""
+def settings(config) -> dict:
+    """The settings of a dataclass as plain data, equal before and after a file."""
+    return {name: _plain(value) for name, value in asdict(config).items()}
+
+
+def _plain(value):
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, TransformerConfig):
-        return asdict(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def copy(value):

@@ -25,7 +25,7 @@ from . import runs
 from .arguments import Count, Natural, Positive, Share, Weight, between, checked
 from .errors import CheckpointError
 from .features import load_plain
-from .files import let_go, write_aside
+from .files import let_go, write_aside, writing
 from .gatys import best_device
 from .images import resize, save_image
 from .losses import LossConfig, PerceptualLoss
@@ -44,14 +44,10 @@ class TrainConfig(LossConfig):
     """All settings of a training run; the same names are the command line's flags."""
 
     dataset: Path  # folder of photographs
-    style: (
-        str | Path | tuple[str | Path, ...]
-    )  # the painting: a file or a sample's name; several make one adjustable network
+    style: str | Path | tuple[str | Path, ...]  # painting: file or sample's name; several make one adjustable network
     save_model: Path = Path("model.safetensors")  # where the trained network goes
     style_weight: Weight = 12.0  # weight of the style loss
-    content_weight: Weight = 1.0  # weight of the content loss
     tv_weight: Weight = 0.2  # weight of the total variation; raise it against speckle
-    style_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
     content_layers: tuple[str, ...] | None = ("relu2_2", "relu3_2")  # the finer one keeps faces and flat areas readable
     style_scales: tuple[Share, ...] = (1.0, 0.5, 0.25)  # the Gram losses are taken at these scales of the picture
     stability_weight: Weight = 30.0  # against patterns that stick to pixel grid or border; with the scale-free formula
@@ -362,9 +358,8 @@ class Trainer:
             return None
         self.trained().save(self.config.save_model)
         sheet, path = self.sheet(), self.config.folder / "state.pth"
-        settings = {f.name: runs.plain(getattr(self.config, f.name)) for f in fields(self.config)}
-        with runs.writing(path), write_aside(path) as aside:
-            torch.save(self._state() | {"config": settings}, aside)
+        with writing(path), write_aside(path) as aside:
+            torch.save(self._state() | {"config": runs.settings(self.config)}, aside)
         return sheet
 
     def trained(self) -> TransformerNet:
@@ -375,29 +370,32 @@ class Trainer:
 
     def card(self) -> dict:
         """What a user of the network should know of its making; no folders of this machine."""
-        config = self.config
-        settings = {f.name: getattr(config, f.name) for f in fields(LossConfig)}
-        settings = {name: runs.plain(value) for name, value in settings.items() if value is not None}
+        config, settings = self.config, runs.settings(self.config)
+        losses = {f.name: settings[f.name] for f in fields(LossConfig) if settings[f.name] is not None}
         if config.weights:
-            settings["weights"] = Path(config.weights).name
+            losses["weights"] = Path(config.weights).name
         content, style = config.layers()
-        styles = self.net.config.styles
-        card = {
-            "style": list(styles) if styles else config.names[0],
+        return {
+            "style": list(self.net.config.styles) or config.names[0],
             "critic": self.loss.extractor.backbone,
-            "losses": settings,
-        }
-        card |= {"content_layers": content, "style_layers": style, "photographs": len(self.photos)}
-        card |= {"dataset": Path(config.dataset).name, "image_size": config.image_size, "lr": config.lr}
-        card |= {"style_size": config.style_size, "pictures_per_step": self.pictures_per_step, "steps": self.count}
-        card |= {"stability_weight": config.stability_weight}
-        card |= {"started_from": config.init_model and Path(config.init_model).stem}
-        card |= {
+            "losses": losses,
+            "content_layers": content,
+            "style_layers": style,
+            "photographs": len(self.photos),
+            "dataset": Path(config.dataset).name,
+            "image_size": config.image_size,
+            "lr": config.lr,
+            "style_size": config.style_size,
+            "pictures_per_step": self.pictures_per_step,
+            "steps": self.count,
+            "stability_weight": config.stability_weight,
+            "started_from": config.init_model and Path(config.init_model).stem,
             "machine": runs.machine(self.device),
             "precision": self.accelerator.mixed_precision,
             "seed": config.seed,
+            "minutes": round(self.seconds / 60, 1),
+            "provenance": config.provenance,
         }
-        return card | {"minutes": round(self.seconds / 60, 1), "provenance": config.provenance}
 
     @torch.no_grad()
     def sheet(self) -> Path:
@@ -417,12 +415,12 @@ class Trainer:
         if self.accelerator.is_main_process:
             line = {"step": state.step, **state.losses, "pictures_per_second": round(state.pictures_per_second, 2)}
             path = self.config.folder / "log.jsonl"
-            with runs.writing(path), open(path, "a") as file:
+            with writing(path), open(path, "a") as file:
                 file.write(json.dumps(line | {"lr": self.rate()}) + "\n")
 
     def _resume(self) -> None:
         path = self.config.folder / "state.pth"
-        now = {f.name: runs.plain(getattr(self.config, f.name)) for f in fields(self.config)}
+        now = runs.settings(self.config)
         try:
             saved = load_plain(path)
             before = saved["config"]

@@ -18,7 +18,7 @@ from .arguments import Pixels, Share, Weight, between, check_fields, checked
 from .colour import Method, recolour
 from .errors import CheckpointError, WeightsError, reason
 from .features import BUNDLED, read_weights
-from .files import write_aside
+from .files import write_aside, writing
 from .images import Source, frame, resize_pil, to_tensor, unframe
 from .memory import Need, available, measured, within_memory
 from .samples import find_image
@@ -239,23 +239,19 @@ class TransformerNet(nn.Module):
             raise CheckpointError(f"{path}: not written, for {broken[0]} is not finite in float16; lower --lr")
         metadata = {"architecture": "TransformerNet", "format": str(FORMAT)}
         metadata |= {"config": json.dumps(asdict(self.config)), "card": json.dumps(self.card)}
-        try:
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_aside(path) as aside:
                 aside.write_bytes(to_bytes(state, metadata))  # its save_file has a temporary file of its own
-        except OSError as error:
-            raise CheckpointError(
-                f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-            ) from error
         return path
 
 
-def _pad_to_multiple(x: Tensor, of: int = 4, least: int = 16) -> Tensor:
+def _pad_to_multiple(x: Tensor) -> Tensor:
     """Mirror the picture to the right and below until both sides are a multiple of 4, at least 16."""
     height, width = x.shape[-2:]
-    if height < least or width < least:  # too small for a mirror: its last row and column are repeated
-        x = F.pad(x, (0, max(0, least - width), 0, max(0, least - height)), mode="replicate")
-    return F.pad(x, (0, -x.shape[-1] % of, 0, -x.shape[-2] % of), mode="reflect")
+    if height < 16 or width < 16:  # too small for a mirror: its last row and column are repeated
+        x = F.pad(x, (0, max(0, 16 - width), 0, max(0, 16 - height)), mode="replicate")
+    return F.pad(x, (0, -x.shape[-1] % 4, 0, -x.shape[-2] % 4), mode="reflect")
 
 
 @checked
@@ -310,7 +306,7 @@ def paint(
             raise CheckpointError(
                 "what this network paints is not finite: its weights are damaged. Get the file again."
             )
-        return recolour(unframe(painted, tuple(photo.shape[-2:])), photo, preserve_colour).clone()
+        return recolour(unframe(painted, photo.shape[-2:]), photo, preserve_colour).clone()
 
     return within_memory(picture.size[::-1], size or max(picture.size), net.need, free, fit, work)
 
@@ -430,7 +426,7 @@ def _load_foreign(path: Path, state: dict[str, Tensor], norm: str | None) -> Tra
             f"{path}: has no card of nstlib, and the order of layers, by which networks from elsewhere are read, "
             f"is lost in .safetensors. Give the .pth."
         )
-    running = [name for name in state if name.rsplit(".", 1)[-1] in RUNNING]
+    running = [name for name in state if name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
     if norm != "batch":
         state = {name: t for name, t in state.items() if name not in running}
         if running:
@@ -456,17 +452,11 @@ def _load_foreign(path: Path, state: dict[str, Tensor], norm: str | None) -> Tra
     return _fill(path, net, _rename(net, state))
 
 
-RUNNING = ("running_mean", "running_var", "num_batches_tracked")
-
-
 def _rename(net: TransformerNet, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Foreign names in order to ours in order: a layer's convolution, then its norm."""
     ours, foreign = (_groups(s) for s in (net.state_dict(), state))
-    renamed = {}
-    for (mine, _), (_, tensors) in zip(ours, foreign, strict=False):
-        renamed |= {f"{mine}.{key}": tensor for key, tensor in tensors.items()}
-    extra = {f"{name}.{key}": t for name, tensors in foreign[len(ours) :] for key, t in tensors.items()}
-    return renamed | extra
+    names = [name for name, _ in ours + foreign[len(ours) :]]  # what is too much keeps its name
+    return {f"{name}.{key}": t for name, (_, group) in zip(names, foreign, strict=False) for key, t in group.items()}
 
 
 def _groups(state: dict[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]:
@@ -508,11 +498,6 @@ def export_onnx(net: TransformerNet, path: str | Path) -> Path:
             dynamo=True,
             verbose=False,
         )
-    try:
-        with write_aside(path) as aside:
-            program.save(aside)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?"
-        ) from error
+    with writing(path), write_aside(path) as aside:
+        program.save(aside)
     return path

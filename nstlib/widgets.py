@@ -3,7 +3,7 @@
 import asyncio
 import html
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -30,7 +30,7 @@ from .arguments import Side, between, checked
 from .colour import METHODS
 from .errors import NstError
 from .gatys import GatysConfig, GatysPainter, best_device
-from .images import check_output, fit, frame, jpeg_bytes, resize, save_image, unframe
+from .images import fit, frame, jpeg_bytes, resize, save_image, unframe
 from .losses import PerceptualLoss
 from .plots import quick_curves
 from .samples import load_image, sample_names
@@ -43,7 +43,66 @@ ENDS = {0: "from", -1: "to"}  # of the walk between two styles, and which they a
 WIDTH = 480  # of the picture and the curves on the screen, pixels
 
 
-class ControlDesk:
+class _Desk:
+    """What the desks share: a photograph, the picture made of it, a file to save it in, a line for messages.
+
+    A desk has besides `view`, `image`, `_new_photo(photo, name)`, and `_record()`, the settings saved with the picture.
+    """
+
+    open_desk: "_Desk | None" = None  # of each kind of desk, the one that a new one closes
+
+    def __init__(self, content: str):
+        self.closed = self._quiet = False
+        names = _with(sample_names()["photographs"], content)
+        self.content = Dropdown(options=names, value=content, description="photograph", style=LABEL)
+        self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
+        self.picture = Image(format="jpeg", layout=Layout(width=f"{WIDTH}px", object_fit="contain"))
+        self.file = Text("painting.png", layout=Layout(width="180px"))
+        self.save_button = _button("save", self.save)
+        self.status, self.message = HTML(), HTML()
+        self.content.observe(lambda change: self._new_photo(load_image(change["new"]), change["new"]), "value")
+        self.upload.observe(self._uploaded, "value")
+
+    def _open(self) -> None:
+        """Close the desk before; last of all, for a desk that cannot be made takes none away."""
+        if self.open_desk:
+            self.open_desk.close()
+        type(self).open_desk = self
+
+    def _ipython_display_(self) -> None:
+        display(self.view)
+
+    def _say(self, text: str, wrong: bool = False) -> None:
+        colour = "#b00020" if wrong else "inherit"
+        self.message.value = f'<pre style="color:{colour};white-space:pre-wrap">{html.escape(text)}</pre>'
+
+    def _uploaded(self, change) -> None:
+        """A picture from the reader's disk."""
+        if not change["new"]:
+            return
+        name, content = _uploaded_file(change["new"])
+        try:
+            photo = load_image(content)
+            self._new_photo(photo, name)
+            self._say(f"{name}: {photo.shape[-1]}×{photo.shape[-2]}")
+        except NstError as error:
+            self._say(f"{name}: {error}", wrong=True)
+
+    def save(self, _=None) -> None:
+        """Save the picture with its settings, under the name in the text field."""
+        try:
+            path = save_image(self.image, self.file.value.strip(), {"content": self._content_name, **self._record()})
+            self._say(f"saved as {path.resolve()}")
+        except (NstError, ValueError) as error:
+            self._say(str(error), wrong=True)
+
+    def close(self) -> None:
+        """Stop, and take the desk away."""
+        self.closed = True
+        self.view.close()
+
+
+class ControlDesk(_Desk):
     """Gatys' painting under your hands: show it as the last line of a cell.
 
     `Play` is the metronome: each of its ticks advances the running `GatysPainter` by a few steps and draws.
@@ -56,8 +115,6 @@ class ControlDesk:
         seconds: how long one tick may take; sliders answer between ticks.
     """
 
-    open_desk: "ControlDesk | None" = None
-
     @checked
     def __init__(
         self,
@@ -69,23 +126,17 @@ class ControlDesk:
         self.config = config or GatysConfig(size=192, tv_weight=0.1)
         if self.config.size == "full":
             raise ValueError("config: of a desk needs a size in pixels, not 'full'")
-        self.seconds, self.closed, self._quiet = seconds, False, False
+        super().__init__(content)
+        self.seconds, self._changed = seconds, 0.0
         self._past: list[tuple[dict, Tensor]] = []
-        self._changed, self._content_name = 0.0, content
-        self._photo = load_image(content)
-        self._build(content, styles)
+        self._build(styles)
         self.loss = PerceptualLoss(self.config).to(best_device(self.config.device))
-        self._start(None)
-        if ControlDesk.open_desk:  # now: a desk that cannot be made takes none away
-            ControlDesk.open_desk.close()
-        ControlDesk.open_desk = self
+        self._new_photo(load_image(content), content)
+        self._open()
 
     # ── what one sees ───────────────────────────────────────────────────────────────────────────
 
-    def _build(self, content: str, styles: tuple[str, ...]) -> None:
-        layers = self.config.layers()[1]
-        self.content = _photographs(content)
-        self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
+    def _build(self, styles: tuple[str, ...]) -> None:
         paintings = _with(sample_names()["paintings"], *styles)
         self.styles = SelectMultiple(options=paintings, value=styles, rows=6, description="styles", style=LABEL)
         self.size = Dropdown(
@@ -94,25 +145,21 @@ class ControlDesk:
         self.sliders = {
             name: _log_slider(name.replace("_", " "), getattr(self.config, name), *WEIGHTS[name]) for name in WEIGHTS
         }
-        self.layers = {name: _slider(name, 1.0, 2.0) for name in layers}
+        self.layers = {name: _slider(name, 1.0, 2.0) for name in self.config.layers()[1]}
         self.blend: dict[str, FloatSlider] = {}
         self.blend_box = VBox()
         self.play = Play(min=0, max=10**6, interval=150, show_repeat=False)
-        self.buttons = {
-            name: Button(description=name, layout=Layout(width="72px")) for name in ("step", "reset", "undo")
-        }
-        self.file = Text("painting.png", layout=Layout(width="180px"))
-        self.buttons |= {name: Button(description=name) for name in ("save", "to training")}
-        shown = Layout(width=f"{WIDTH}px", object_fit="contain")
-        self.picture, self.curves = Image(format="jpeg", layout=shown), Image(format="png", layout=shown)
-        self.status, self.message = HTML(), HTML()
+        drive = {"step": self.tick, "reset": self.reset, "undo": self.undo}
+        self.buttons = {name: _button(name, action, width="72px") for name, action in drive.items()}
+        self.train_button = _button("to training", self.to_training)
+        self.curves = Image(format="png", layout=self.picture.layout)
         self._mix(styles)
         self._connect()
         self.view = self._arrange()
 
     def _arrange(self) -> VBox:
-        drive = HBox([self.play, *(self.buttons[name] for name in ("step", "reset", "undo"))])
-        keep = HBox([self.file, self.buttons["save"], self.buttons["to training"]])
+        drive = HBox([self.play, *self.buttons.values()])
+        keep = HBox([self.file, self.save_button, self.train_button])
         left = VBox([self.picture, drive, self.status, self.curves, keep])
         sources = [self.content, self.upload, self.size, self.styles, self.blend_box]
         right = VBox([*sources, *self.sliders.values(), HTML("<b>style layers</b>"), *self.layers.values()])
@@ -122,35 +169,27 @@ class ControlDesk:
         self.play.observe(self.tick, "value")
         for slider in (*self.sliders.values(), *self.layers.values()):
             slider.observe(self._reweigh, "value")
-        self.content.observe(self._new_content, "value")
-        self.upload.observe(self._uploaded, "value")
         self.styles.observe(self._new_styles, "value")
-        self.size.observe(self._new_size, "value")
-        actions = {"step": self.tick, "reset": self.reset, "undo": self.undo, "save": self.save}
-        for name, action in (actions | {"to training": self.to_training}).items():
-            self.buttons[name].on_click(action)
-
-    def _ipython_display_(self) -> None:
-        display(self.view)
-
-    def _say(self, text: str, wrong: bool = False) -> None:
-        self.message.value = _message(text, wrong)
+        self.size.observe(lambda _: self._start(self.image), "value")
 
     # ── the painter behind it ───────────────────────────────────────────────────────────────────
 
     def settings(self) -> GatysConfig:
         """The settings that the sliders show."""
-        values = {name: slider.value for name, slider in self.sliders.items()}
-        layer_weights = tuple(slider.value for slider in self.layers.values())
-        blend = tuple(slider.value for slider in self.blend.values())
-        values["style_layer_weights"] = layer_weights if sum(layer_weights) > 0 else None
-        values["style_blend"] = blend if sum(blend) > 0 else None
-        return replace(self.config, size=self.size.value, **values)
+        return replace(self.config, size=self.size.value, **self._weights())
+
+    def _weights(self) -> dict:
+        """Of them, those that can change while a painter runs."""
+        weights = {name: slider.value for name, slider in self.sliders.items()}
+        for name, sliders in {"style_layer_weights": self.layers, "style_blend": self.blend}.items():
+            values = tuple(slider.value for slider in sliders.values())
+            weights[name] = values if sum(values) > 0 else None
+        return weights
 
     def _start(self, image: Tensor | None) -> None:
         """A painter for the chosen photograph, styles and size, going on from `image`."""
         config = self.settings()
-        self.shape = fit(tuple(self._photo.shape[-2:]), config.size)
+        self.shape = fit(self._photo.shape[-2:], config.size)
         content = frame(resize(self._photo, self.shape))
         image = content if image is None else frame(resize(image, self.shape))
         styles = [load_image(name, config.size) for name in self.styles.value]
@@ -191,8 +230,7 @@ class ControlDesk:
         if self._quiet or self.closed:
             return
         self._remember()
-        config = self.settings()
-        changes = {name: getattr(config, name) for name in (*WEIGHTS, "style_layer_weights", "style_blend")}
+        changes = self._weights()
         if changes["step_size"] == self.painter.config.step_size:
             changes.pop("step_size")  # a new step size makes a new optimiser
         self.painter.configure(**changes)
@@ -204,9 +242,11 @@ class ControlDesk:
             self._past = [*self._past[-19:], (self._values, self.image)]
         self._changed, self._values = now, self._read()
 
+    def _controls(self) -> dict[str, FloatSlider | FloatLogSlider]:
+        return {**self.sliders, **self.layers, **{f"blend {n}": s for n, s in self.blend.items()}}
+
     def _read(self) -> dict:
-        controls = {**self.sliders, **self.layers, **{f"blend {n}": s for n, s in self.blend.items()}}
-        return {name: control.value for name, control in controls.items()} | {"styles": self.styles.value}
+        return {name: control.value for name, control in self._controls().items()} | {"styles": self.styles.value}
 
     def undo(self, _=None) -> None:
         """Back to the sliders and the picture before the last change."""
@@ -216,10 +256,8 @@ class ControlDesk:
         self._quiet = True
         self.styles.value = values["styles"]
         self._mix(values["styles"])
-        for name, value in values.items():
-            control = self.sliders.get(name) or self.layers.get(name) or self.blend.get(name.removeprefix("blend "))
-            if control:
-                control.value = value
+        for name, control in self._controls().items():
+            control.value = values[name]
         self._quiet, self._values, self._changed = False, self._read(), 0.0
         self._start(image)
 
@@ -229,26 +267,9 @@ class ControlDesk:
         self._remember()
         self._start(None)
 
-    def _new_size(self, _=None) -> None:
-        self._start(self.image)
-
-    def _new_content(self, change) -> None:
-        self._photo, self._content_name = load_image(change["new"]), change["new"]
+    def _new_photo(self, photo: Tensor, name: str) -> None:
+        self._photo, self._content_name = photo, name
         self._past.clear()
-        self._start(None)
-
-    def _uploaded(self, change) -> None:
-        """A picture from the reader's disk."""
-        value = change["new"]
-        if not value:
-            return
-        name, content = _uploaded_file(value)
-        try:
-            self._photo, self._content_name = load_image(content), name
-        except NstError as error:
-            return self._say(f"{name}: {error}", wrong=True)
-        self._past.clear()
-        self._say(f"{name}: {self._photo.shape[-1]}×{self._photo.shape[-2]}")
         self._start(None)
 
     def _new_styles(self, change) -> None:
@@ -272,16 +293,8 @@ class ControlDesk:
         self.blend_box.children = tuple(self.blend.values()) if len(styles) > 1 else ()
         self._values = self._read()
 
-    def save(self, _=None) -> None:
-        """Save the picture with its settings, under the name in the text field."""
-        config = self.settings()
-        settings = {"content": self._content_name, "style": list(self.styles.value), "steps": self.painter.count}
-        settings |= {name: getattr(config, name) for name in (*WEIGHTS, "style_layer_weights", "style_blend")}
-        try:
-            path = save_image(self.image, check_output(self.file.value.strip()), settings)
-        except (NstError, ValueError) as error:
-            return self._say(str(error), wrong=True)
-        self._say(f"saved as {path.resolve()}")
+    def _record(self) -> dict:
+        return {"style": list(self.styles.value), "steps": self.painter.count, **self._weights()}
 
     def to_training(self, _=None) -> None:
         """Print these weights as the settings of a training (notebook 07)."""
@@ -295,12 +308,11 @@ class ControlDesk:
 
     def close(self) -> None:
         """Stop, and take the desk away."""
-        self.closed = True
-        for widget in (self.play, self.view):
-            widget.close()
+        super().close()
+        self.play.close()
 
 
-class Playground:
+class Playground(_Desk):
     """An adjustable network under your hands: styles, their mix, and strength; the picture follows at once.
 
     While a slider moves the picture is painted small; when it has rested, at full size. A new desk closes the
@@ -317,7 +329,6 @@ class Playground:
         ValueError: a network of one style.
     """
 
-    open_desk: "Playground | None" = None
     rest = 0.4  # seconds
 
     @checked
@@ -326,28 +337,22 @@ class Playground:
     ):
         self.net = model if isinstance(model, TransformerNet) else load_transformer(model).to(best_device())
         self.net.mix()  # says what is wrong with a network of one style
-        self.quick, self.size, self.closed, self._timer, self._quiet = quick, size, False, None, False
-        self._build(content)
+        super().__init__(content)
+        self.quick, self.size, self._timer = quick, size, None
+        self._build()
         self._new_photo(load_image(content), content)
-        if Playground.open_desk:
-            Playground.open_desk.close()
-        Playground.open_desk = self
+        self._open()
 
     # ── what one sees ───────────────────────────────────────────────────────────────────────────
 
-    def _build(self, content: str) -> None:
+    def _build(self) -> None:
         names = self.net.config.styles
-        self.content = _photographs(content)
-        self.upload = FileUpload(accept="image/*", multiple=False, description="your own")
         self.strength = _slider("strength", 1.0, 1.0)
         self.colours = Dropdown(options=METHODS, description="keep colours", style=LABEL)
         self.wipe = _slider("before | after", 0.0, 1.0)
         self.ends = [Dropdown(options=names, value=names[i], description=end, style=LABEL) for i, end in ENDS.items()]
         self.between = _slider("on the way", 0.0, 1.0)
         self.shares = {name: _slider(name, float(name == names[0]), 1.0) for name in names}
-        self.file, self.save_button = Text("painting.png", layout=Layout(width="180px")), Button(description="save")
-        self.picture = Image(format="jpeg", layout=Layout(width=f"{WIDTH}px", object_fit="contain"))
-        self.status, self.message = HTML(), HTML()
         self._connect()
         left = [self.picture, self.status, self.wipe, self.content, self.upload, HBox([self.file, self.save_button])]
         mixing = [HTML("<b>styles</b>"), *self.shares.values(), HTML("<b>from one to another</b>"), *self.ends]
@@ -360,12 +365,6 @@ class Playground:
         for control in (self.between, *self.ends):
             control.observe(self._walk, "value")
         self.wipe.observe(lambda _: self._show(), "value")
-        self.content.observe(lambda change: self._new_photo(load_image(change["new"]), change["new"]), "value")
-        self.upload.observe(self._uploaded, "value")
-        self.save_button.on_click(self.save)
-
-    def _ipython_display_(self) -> None:
-        display(self.view)
 
     # ── the network behind it ───────────────────────────────────────────────────────────────────
 
@@ -423,37 +422,19 @@ class Playground:
         self._content_name = name
         self.paint(self.size)
 
-    def _uploaded(self, change) -> None:
-        if not change["new"]:
-            return
-        name, content = _uploaded_file(change["new"])
-        try:
-            self._new_photo(load_image(content), name)
-            self.message.value = ""
-        except NstError as error:
-            self.message.value = _message(f"{name}: {error}", wrong=True)
+    def _record(self) -> dict:
+        return self.settings()
 
     def save(self, _=None) -> None:
         """Save the picture at full size with its settings, under the name in the text field."""
         self.paint(self.size)
-        try:
-            path = check_output(self.file.value.strip())
-            save_image(self.image, path, {"content": self._content_name, **self.settings()})
-            self.message.value = _message(f"saved as {path.resolve()}")
-        except (NstError, ValueError) as error:
-            self.message.value = _message(str(error), wrong=True)
+        super().save()
 
     def close(self) -> None:
         """Stop, and take the desk away."""
-        self.closed = True
+        super().close()
         if self._timer:
             self._timer.cancel()
-        self.view.close()
-
-
-def _photographs(chosen: str) -> Dropdown:
-    names = _with(sample_names()["photographs"], chosen)
-    return Dropdown(options=names, value=chosen, description="photograph", style=LABEL)
 
 
 def _with(options: Sequence, *chosen) -> list:
@@ -467,9 +448,10 @@ def _uploaded_file(value) -> tuple[str, bytes]:
     return file.get("name") or file["metadata"]["name"], bytes(file["content"])
 
 
-def _message(text: str, wrong: bool = False) -> str:
-    colour = "#b00020" if wrong else "inherit"
-    return f'<pre style="color:{colour};white-space:pre-wrap">{html.escape(text)}</pre>'
+def _button(label: str, pressed: Callable, **layout) -> Button:
+    button = Button(description=label, layout=Layout(**layout))
+    button.on_click(pressed)
+    return button
 
 
 def _log_slider(label: str, value: float, low: float, high: float) -> FloatLogSlider:

@@ -1,5 +1,6 @@
-"""What all tests share: one thread, a tiny random critic, pictures, and the data that lies beside the project."""
+"""What all tests share: one thread, pictures, a small training, and the data that lies beside the project."""
 
+import math
 import threading
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -7,6 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from nstlib.losses import PerceptualLoss
+from nstlib.training import TrainConfig
+from nstlib.transformer import TransformerConfig
 
 SHARED = Path(__file__).parents[2] / "shared"
 torch.set_num_threads(1)
@@ -69,10 +75,59 @@ def noise() -> torch.Tensor:
 @pytest.fixture
 def photo_file(tmp_path) -> Path:
     """A small PNG with some structure."""
-    from PIL import Image
-
     y, x = np.mgrid[0:48, 0:64]
     pixels = np.stack([x * 4, y * 5, (x + y) * 2], axis=-1).astype(np.uint8)
     path = tmp_path / "photo.png"
     Image.fromarray(pixels).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """A folder of a dozen small photographs."""
+    folder, rng = tmp_path_factory.mktemp("private") / "holiday", np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(12):
+        pixels = rng.integers(0, 256, (5, 6 + i % 3, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((72 + i, 64 + i), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def config(photos, tmp_path, monkeypatch) -> TrainConfig:
+    """A training of a dozen steps of two crops."""
+    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat",))  # one is enough on most sheets
+    return TrainConfig(
+        dataset=photos,
+        style="ink",
+        save_model=tmp_path / "net.safetensors",
+        style_scales=(1.0,),
+        steps=12,
+        batch_size=2,
+        image_size=32,
+        style_size=48,
+        network=TransformerConfig(width=4, residual_blocks=1),
+        log_every=1,
+        checkpoint_every=5,
+        precision="no",
+        workers=0,
+        backbone="compact",
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """`spoil(calls, value)` multiplies the total loss at these calls, counted from 0; returns the list of all calls."""
+    forward, calls = PerceptualLoss.forward, []
+
+    def start(bad_calls, value=math.nan) -> list[int]:
+        def spoiled(self, image):
+            calls.append(len(calls))
+            losses = forward(self, image)
+            return losses | {"total": losses["total"] * (value if calls[-1] in bad_calls else 1)}
+
+        monkeypatch.setattr(PerceptualLoss, "forward", spoiled)
+        return calls
+
+    return start

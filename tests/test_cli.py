@@ -337,12 +337,16 @@ def test_film_of_nothing(capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("nst: a.gif: a film needs")
 
 
-def test_help(capsys):
+@pytest.mark.parametrize(
+    ("command", "flag", "explained"),
+    [("stylize", "--style-weight", "weight of the style loss"), ("train", "--style", "painting: file")],
+)
+def test_help(capsys, command, flag, explained):
     with pytest.raises(SystemExit) as end:
-        cli.main(["stylize", "--help"])
+        cli.main([command, "--help"])
     assert end.value.code == 0
     said = capsys.readouterr().out
-    assert "--style-weight" in said and "weight of the style loss" in said
+    assert flag in said and explained in said
 
 
 def test_interrupt_before_painting(monkeypatch):

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from nstlib.errors import CheckpointError, ImageError
 from nstlib.features import FeatureExtractor
@@ -26,40 +25,6 @@ from nstlib.training import MAY_CHANGE, TrainConfig, Trainer, best_precision, tr
 from nstlib.transformer import TransformerConfig, load_transformer
 
 TINY = TransformerConfig(width=4, residual_blocks=1)
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory) -> Path:
-    """A folder of a dozen small photographs."""
-    folder, rng = tmp_path_factory.mktemp("private") / "holiday", np.random.default_rng(0)
-    folder.mkdir()
-    for i in range(12):
-        pixels = rng.integers(0, 256, (5, 6 + i % 3, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((72 + i, 64 + i), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
-
-
-@pytest.fixture
-def config(photos, tmp_path, monkeypatch) -> TrainConfig:
-    """A dozen steps of two crops."""
-    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat",))  # one is enough on most sheets
-    return TrainConfig(
-        dataset=photos,
-        style="ink",
-        save_model=tmp_path / "net.safetensors",
-        style_scales=(1.0,),
-        steps=12,
-        batch_size=2,
-        image_size=32,
-        style_size=48,
-        network=TINY,
-        log_every=1,
-        checkpoint_every=5,
-        precision="no",
-        workers=0,
-        backbone="compact",
-        device="cpu",
-    )
 
 
 def elsewhere(config, name="other"):
@@ -106,19 +71,6 @@ def cut(config, step):
 
     with pytest.raises(Stop):
         train(config, callback)
-
-
-def spoil(monkeypatch, bad_calls):
-    """Make the loss NaN at the given calls, counted from 0; returns the list of all calls."""
-    forward, calls = PerceptualLoss.forward, []
-
-    def spoiled(self, image):
-        calls.append(len(calls))
-        losses = forward(self, image)
-        return losses | {"total": losses["total"] * (math.nan if calls[-1] in bad_calls else 1)}
-
-    monkeypatch.setattr(PerceptualLoss, "forward", spoiled)
-    return calls
 
 
 # ── settings ────────────────────────────────────────────────────────────────────────────────────────
@@ -508,9 +460,10 @@ def test_other_settings_refuse_to_go_on(config, monkeypatch, name, value):
     assert files(config) == before
 
 
-def test_numbers_of_numpy_do_not_keep_a_run_from_going_on(config):
-    """As from `for lr in np.logspace(…)`: a checkpoint that holds one cannot be read without running code."""
+def test_no_value_keeps_a_run_from_going_on(config, photo_file):
+    """Numbers as from `for lr in np.logspace(…)`, paths in a tuple: a checkpoint that held one could not be read."""
     config = replace(config, lr=np.float64(config.lr), style_scales=(np.float64(1.0), np.float64(0.5)))
+    config = replace(config, style=(photo_file, "ink"))
     cut(config, 5)
     train(config)
     assert "going on" in " ".join(Trainer(config).notes)
@@ -564,9 +517,9 @@ def test_log_that_was_cut_short(config):
 # ── a loss that is not finite ───────────────────────────────────────────────────────────────────────
 
 
-def test_one_bad_loss_is_survived(config, monkeypatch, capsys):
+def test_one_bad_loss_is_survived(config, spoil, capsys):
     config = replace(config, log_every=2)
-    spoil(monkeypatch, {7})  # in step 8, after the checkpoint of 5 and the report of 6
+    spoil({7})  # in step 8, after the checkpoint of 5 and the report of 6
     net = train(config)
     assert "step 8: the loss is not finite; back to step 6, half the rate" in capsys.readouterr().out
     assert all(torch.isfinite(t).all() for t in net.state_dict().values())
@@ -585,8 +538,8 @@ def test_a_loss_that_is_not_finite_is_noticed_with_good_weights(config):
     assert trainer.guard({"total": 1.0}) and not trainer.guard({"total": math.nan}) and trainer.rate_scale == 0.5
 
 
-def test_rollback_brings_back_everything(config, monkeypatch):
-    spoil(monkeypatch, {3, 4})
+def test_rollback_brings_back_everything(config, spoil):
+    spoil({3, 4})
     trainer = Trainer(config)
     trainer.step(3)
     assert trainer.guard({})
@@ -601,17 +554,16 @@ def test_rollback_brings_back_everything(config, monkeypatch):
     assert trainer.guard({}) and trainer.count == 4 and len(trainer.notes) == 2
 
 
-def test_halved_rate_is_remembered(config, monkeypatch):
-    with monkeypatch.context() as patch:
-        spoil(patch, {2})
-        cut(config, 5)
+def test_halved_rate_is_remembered(config, spoil):
+    spoil({2})
+    cut(config, 5)
     assert Trainer(config).rate_scale == 0.5
 
 
-def test_ever_bad_loss_stops_and_leaves_the_files(config, monkeypatch):
+def test_ever_bad_loss_stops_and_leaves_the_files(config, spoil):
     cut(config, 5)
     before = files(config)
-    calls = spoil(monkeypatch, range(10**6))
+    calls = spoil(range(10**6))
     with pytest.raises(CheckpointError, match=r"the loss does not stay finite; lower --lr"):
         train(config)
     assert len(calls) == 11  # at the whole rate, and at ten halves

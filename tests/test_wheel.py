@@ -53,7 +53,7 @@ def test_contents(wheel):
     assert {f"nstlib/{path.as_posix()}" for path in shown} <= names, "notebooks 05, 08 and 09 show them"
     assert {f"nstlib/{path.name}" for path in (ROOT / "nstlib").glob("*.py")} <= names
     assert {f"nstlib/weights/{path.name}" for path in (ROOT / "nstlib" / "weights").iterdir()} <= names
-    assert "nstlib/weights/compact.safetensors" in names
+    assert {"nstlib/weights/compact.safetensors", "nstlib/masterpieces.csv"} <= names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"nstlib"}
     assert "nst = nstlib.cli:main" in scripts
 

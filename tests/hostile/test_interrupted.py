@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -27,16 +26,6 @@ REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 ENVIRONMENT["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
 resource = pytest.importorskip("resource", reason="signals and limits of POSIX")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """A folder of half a dozen small photographs."""
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for i in range(6):
-        pixels = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((72 + i, 64 + i), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
 
 
 def training(photos: Path, folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ from nstlib.errors import CheckpointError
 from nstlib.gatys import GatysConfig, GatysPainter, stylize
 from nstlib.images import save_image
 from nstlib.losses import DISTANCES, PerceptualLoss
-from nstlib.training import TrainConfig, train
+from nstlib.training import train
 from nstlib.transformer import TransformerConfig, TransformerNet, load_transformer, model_files, paint
 
 torch.set_num_threads(1)
@@ -102,13 +102,10 @@ TRAININGS = [
 
 @pytest.mark.parametrize("style", ["black", "white", "one colour", "noise"])
 @pytest.mark.parametrize("settings", TRAININGS, ids=str)
-def test_training(settings, style, folder, tmp_path, monkeypatch, capsys, survived):
+def test_training(settings, style, config, folder, capsys, survived):
     """It ends with a network that paints, or with an error that says what to lower; at usual settings, well."""
-    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat",))
-    common = {"steps": 8, "batch_size": 2, "image_size": 32, "style_size": 32, "style_scales": (1.0,), "workers": 0}
-    common |= {"log_every": 1, "checkpoint_every": 4, "precision": "no", "backbone": "compact", "device": "cpu"}
-    common |= {"network": TransformerConfig(width=4, residual_blocks=1), "style": str(folder / f"{style}.png")}
-    config = TrainConfig(dataset=folder, save_model=tmp_path / "net.safetensors", **common | settings)
+    config = replace(config, dataset=folder, style=str(folder / f"{style}.png"), steps=8, style_size=32)
+    config = replace(config, checkpoint_every=4, **settings)
     error = ""
     try:
         train(config)

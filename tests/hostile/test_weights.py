@@ -8,12 +8,11 @@ import random
 import resource
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
 from nstlib import (
@@ -59,28 +58,10 @@ def refusal(read, path, kind: type[NstError] = NstError) -> str:
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch) -> TrainConfig:
+def config(config) -> TrainConfig:
     """Three steps of a tiny network."""
-    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat",))
-    (tmp_path / "photos").mkdir()
-    for i in range(3):
-        pixels = np.random.default_rng(i).integers(0, 256, (70, 80, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
-    return TrainConfig(
-        dataset=tmp_path / "photos",
-        style="ink",
-        save_model=tmp_path / "run.safetensors",
-        style_scales=(1.0,),
-        steps=3,
-        batch_size=1,
-        image_size=32,
-        style_size=32,
-        network=TransformerConfig(width=2, residual_blocks=0),
-        precision="no",
-        workers=0,
-        backbone="compact",
-        device="cpu",
-    )
+    tiny = TransformerConfig(width=2, residual_blocks=0)
+    return replace(config, steps=3, batch_size=1, style_size=32, network=tiny)
 
 
 @pytest.fixture
