@@ -1,8 +1,8 @@
 """How good are trained networks? Johnson et al.'s own measure (2016, figure 5), written into their cards.
 
 For each network and each unseen photograph: its loss, and how many iterations of Gatys' method (Adam from the
-content, same losses) reach as low; and how strongly it weaves in the rocket's sky, painting in one pass and in two. Prints a
-table; `--write` puts the medians into the cards of the files.
+content, same losses) reach as low; and how strongly it weaves in the rocket's sky, painting in one pass and in two.
+Prints a table; `--write` puts the medians into the cards of the files.
 
 python tests/benchmarks/network_quality.py --photos DIR --styles DIR [--models NAME …] [--write]
 """
