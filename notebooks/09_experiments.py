@@ -93,7 +93,7 @@ show([cell.image for cell in cells.values()], list(cells), columns=3, height=120
 # (`python data/experiments.py`, run once):
 
 # %%
-picture("sheets/weights.jpg", width=800)
+picture("sheets/weights.jpg", width=660)
 
 # %% [markdown]
 # Look along the diagonals from top left to bottom right, where both weights grow together: it is nearly the same picture all the
@@ -106,7 +106,7 @@ picture("sheets/weights.jpg", width=800)
 # each with average and with max pooling (`python data/experiments.py --teacher FILE`):
 
 # %%
-picture("sheets/critics.jpg", width=600)
+picture("sheets/critics.jpg", width=520)
 
 # %% [markdown]
 # One sees the family likeness. Gatys et al. found that average pooling gives slightly more appealing pictures than max pooling: the
@@ -173,10 +173,10 @@ show(
 # photographs (`python data/experiments.py --photos DIR`), and the loss of those that saw each photograph four times:
 
 # %%
-picture("sheets/fast.jpg", width=700)
+picture("sheets/fast.jpg", width=560)
 
 # %%
-picture("sheets/fast_curves.jpg", width=700)
+picture("sheets/fast_curves.jpg", width=620)
 
 # %% [markdown]
 # From the same number of photographs a small batch makes more steps, and at first steps are what is lacking. Batches of 1 and of 4

@@ -210,6 +210,7 @@ class Distiller:
         self.photos = Crops(config.photos, config.crop, self.rng)
         self.styles = Crops(config.styles or config.photos, config.crop, self.rng)
         self.checkpoint = config.output.with_suffix(".checkpoint.pth")
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         self.count, self.log = 0, []
         self.student = student_of(self._first_weights(), self.teacher)
         self.optimiser = torch.optim.Adam(self.student.parameters(), lr=config.lr)

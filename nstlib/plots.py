@@ -64,7 +64,7 @@ def picture(path: str | Path, width: int = 1000) -> Display:
 
 def _jpeg(page: Image.Image) -> Display:
     buffer = io.BytesIO()
-    page.save(buffer, "JPEG", quality=84)
+    page.save(buffer, "JPEG", quality=80)
     return Display(buffer.getvalue(), format="jpeg")
 
 

@@ -67,7 +67,7 @@ def config(tmp_path, fake_teacher):
     return DistilConfig(
         photos=folder,
         teacher=str(fake_teacher),
-        output=tmp_path / "student.safetensors",
+        output=tmp_path / "students" / "student.safetensors",  # a folder that is made
         widths=(4, 4, 6, 6, 8, 8, 8, 8),
         steps=6,
         batch_size=2,

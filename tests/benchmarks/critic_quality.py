@@ -4,8 +4,9 @@
         --pictures DIR [DIR ...] --photos DIR
 
 Each measurement is a function below: errors of features and Gram matrices, the spectrum of the teacher's layers,
-the trade-off between width, error and time, the swap test (Gatys run on one critic, judged by the other) with the
-agreement on which of two pictures has the lower style loss, and the speed.
+the trade-off between width, error and time (its short trainings resume), the swap test (Gatys run on one critic,
+judged by the other) with the agreement on which of two pictures has the lower style loss, and the speed. With
+`--only tradeoff` the rest stays as it was measured before.
 """
 
 import json
@@ -14,6 +15,7 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 import tyro
@@ -24,6 +26,8 @@ from nstlib import FeatureExtractor, GatysConfig, GatysPainter, PerceptualLoss, 
 from nstlib.distil import (
     TAPS,
     Crops,
+    DistilConfig,
+    Distiller,
     choose_channels,
     feature_error,
     gram_error,
@@ -47,8 +51,12 @@ DATA = Path(__file__).parents[2] / "data" / "critic"
 class Settings:
     teacher: Path  # VGG-19's first three blocks, Oxford preprocessing
     pictures: tuple[Path, ...]  # folders of test pictures
-    student: Path  # the checkpoint that nstlib.distil leaves beside its output
     photos: Path  # training photographs, for the trade-off curve
+    student: Path | None = None  # the checkpoint that nstlib.distil leaves beside its output, for its errors
+    styles: Path | None = None  # paintings for its half-finished pictures, as in `nstlib.distil`
+    work: Path = Path("runs/tradeoff")  # folder of its students and their checkpoints
+    distil_steps: int = 600  # that each of them learns
+    only: tuple[Literal["errors", "spectrum", "speed", "tradeoff", "swap"], ...] = ()  # none: all of it
     size: int = 224  # long side of the swap test's paintings
     steps: int = 60  # at each of its sizes
     output: Path = DATA  # folder of the results
@@ -189,7 +197,7 @@ def swap(settings: Settings) -> dict:
 
 
 def tradeoff(settings: Settings) -> list[dict]:
-    """Width against error and time, before any distillation: pruning alone, at several widths."""
+    """Width against error and time: after pruning alone, and after the same short distillation at each width."""
     teacher, rng = critic(settings), random.Random(0)
     crops = Crops(settings.photos, 128, rng)
     with torch.no_grad():
@@ -204,17 +212,35 @@ def tradeoff(settings: Settings) -> list[dict]:
     for label, widths in [(f"{w:.0%}", tuple(round(w * c) for c in full)) for w in (0.25, 0.375, 0.5, 0.75)] + [
         ("shipped", shipped)
     ]:
-        student = student_of(prune(teacher, moments, widths), teacher).requires_grad_(False)
+        pruned, learned = student_of(prune(teacher, moments, widths), teacher), student(settings, label, widths)
         with torch.no_grad():
-            found = student(unseen)
+            before, after = (
+                statistics.mean(feature_error(found[n], wanted[n]).item() for n in TAPS)
+                for found in (pruned(unseen), learned(unseen))
+            )
         rows.append({
-            "width": label, "parameters": sum(c.weight.numel() + c.bias.numel() for c in student.convs.values()),
-            "error": round(statistics.mean(feature_error(found[n], wanted[n]).item() for n in TAPS), 4),
-            "seconds": step_seconds(without_heads(student)),
+            "width": label, "parameters": sum(c.weight.numel() + c.bias.numel() for c in pruned.convs.values()),
+            "error": round(before, 4), "distilled": round(after, 4), "seconds": step_seconds(without_heads(pruned)),
         })  # fmt: skip
         print(rows[-1], flush=True)
-    rows.append({"width": "teacher", "parameters": 2325568, "error": 0.0, "seconds": step_seconds(teacher)})
+    rows.append({
+        "width": "teacher", "parameters": 2325568, "error": 0.0, "distilled": 0.0, "seconds": step_seconds(teacher)
+    })  # fmt: skip
     return rows
+
+
+def student(settings: Settings, label: str, widths: tuple[int, ...]) -> FeatureExtractor:
+    """A student of these widths after `distil_steps`, with its full heads; goes on from its checkpoint."""
+    run = Distiller(
+        DistilConfig(
+            settings.photos, str(settings.teacher), output=settings.work / f"{label.strip('%')}.safetensors",
+            styles=settings.styles, widths=widths, steps=settings.distil_steps, bfloat16=True,
+        )
+    )  # fmt: skip
+    while run.count < settings.distil_steps:
+        run.step(min(50, settings.distil_steps - run.count))
+        run.save()
+    return run.student
 
 
 def without_heads(student: FeatureExtractor) -> FeatureExtractor:
@@ -243,23 +269,26 @@ def record(result: dict) -> None:
         )
 
 
+def speed(_: Settings) -> dict:
+    """Seconds and memory of a step of painting on either critic."""
+    code = str(Path(__file__).with_name("test_critic_speed.py"))
+    memory = {who: round(in_own_process(code, "memory", 512, who)) for who in ("compact", "vgg19")}
+    return {"seconds": in_own_process(code, "times", 512), "mib": memory}
+
+
 def main(settings: Settings) -> None:
-    """Measure everything; write `results.json`, the contact sheet, and the errors into the critic's metadata."""
+    """Measure; write `results.json`, the contact sheet, and the errors into the critic's metadata."""
     settings.output.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
     path = settings.output / "results.json"
-    sizes = {"bytes": (BUNDLED / "compact.safetensors").stat().st_size}
-    result = {"machine": machine(), **sizes, "errors": errors(settings), "spectrum": spectrum(settings)}
-    print(json.dumps(result["errors"]), flush=True)
-    speed = str(Path(__file__).with_name("test_critic_speed.py"))
-    memory = {who: round(in_own_process(speed, "memory", 512, who)) for who in ("compact", "vgg19")}
-    result["speed"] = {"seconds": in_own_process(speed, "times", 512), "mib": memory}
-    print(json.dumps(result["speed"]), flush=True)
-    result["tradeoff"] = tradeoff(settings)
-    result["swap"] = swap(settings)
+    sizes = {"machine": machine(), "bytes": (BUNDLED / "compact.safetensors").stat().st_size}
+    result = json.loads(path.read_text()) if settings.only else sizes
+    for measure in (errors, spectrum, speed, tradeoff, swap):
+        if not settings.only or measure.__name__ in settings.only:
+            torch.manual_seed(0)
+            result[measure.__name__] = measure(settings)
+            print(f"{measure.__name__}: done", flush=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     record(result)
-    print({k: v for k, v in result["swap"].items() if k != "rows"})
 
 
 if __name__ == "__main__":
