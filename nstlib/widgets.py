@@ -378,7 +378,7 @@ class Playground(_Desk):
         """Paint the photograph at a size and show it."""
         start = time.perf_counter()
         self.photo = self._photos[size]
-        passes = 1 if size == self.quick else 2
+        passes = 2 if size == self.size else 1
         self.image = paint(self.photo, self.net, **self.settings(), passes=passes)
         self._show()
         height, width = self.image.shape[-2:]
