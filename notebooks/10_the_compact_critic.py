@@ -139,7 +139,9 @@ print(f"{filters.numel()} weights → {folded.numel()}; relative difference {dif
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True, layout="constrained")
 for axis, (key, unit, label) in zip(
-    axes, [("parameters", 1e3, "thousands of weights"), ("seconds", 1e-3, "milliseconds, forward and back")], strict=True
+    axes,
+    [("parameters", 1e3, "thousands of weights"), ("seconds", 1e-3, "milliseconds, forward and back")],
+    strict=True,
 ):
     for row in measured["tradeoff"][:-1]:  # the last is the teacher
         colour = "tab:red" if row["width"] == "shipped" else "tab:blue"

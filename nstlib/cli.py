@@ -4,6 +4,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 from contextlib import redirect_stderr
 from dataclasses import asdict
 from functools import partial, wraps
@@ -195,8 +196,13 @@ def models_command() -> None:
         print(f"    training  {card['steps']:,} steps of {card['pictures_per_step']}, {card['minutes']} minutes")
         started = f", started from {card['started_from']}" if card.get("started_from") else ""
         print(f"              on {card['machine']}{started}")
+        for part in ("before", "after"):
+            if part in card:
+                print(textwrap.fill(card[part], 110, initial_indent=f"    {part:9} ", subsequent_indent=14 * " "))
         if "gatys_iterations" in card:
             print(f"    quality   objective of {card['gatys_iterations']} Gatys iterations on unseen photographs")
+        if "ssim_at_strength_0" in card:
+            print(f"    quality   at strength 0, SSIM {card['ssim_at_strength_0']} or more to unseen photographs")
 
 
 def export_command(model: str, onnx: Path) -> None:

@@ -209,7 +209,7 @@ def tradeoff(settings: Settings) -> list[dict]:
         wanted = teacher(unseen)
     full, rows = (64, 64, 128, 128, 256, 256, 256, 256), []
     shipped = tuple(conv.weight.shape[0] for conv in critic(None).convs.values())
-    for label, widths in [(f"{w:.0%}", tuple(round(w * c) for c in full)) for w in (0.25, 0.375, 0.5, 0.75)] + [
+    for label, widths in [(f"{w:.0%}", tuple(round(w * c) for c in full)) for w in (0.25, 0.375, 0.5)] + [
         ("shipped", shipped)
     ]:
         pruned, learned = student_of(prune(teacher, moments, widths), teacher), student(settings, label, widths)

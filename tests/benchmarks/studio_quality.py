@@ -26,7 +26,7 @@ STRENGTHS = [i / 10 for i in range(11)]
 def ssim(net: TransformerNet, photos: list) -> list[float]:
     """Of strength 0 to the photographs, on 8-bit RGB."""
     pairs = [(photo[0].permute(1, 2, 0).numpy(), paint(photo, net, strength=0.0)[0]) for photo in photos]
-    return [structural_similarity(a, b.permute(1, 2, 0).numpy(), channel_axis=2, data_range=1) for a, b in pairs]
+    return [float(structural_similarity(a, b.permute(1, 2, 0).numpy(), channel_axis=2, data_range=1)) for a, b in pairs]
 
 
 @torch.no_grad()
