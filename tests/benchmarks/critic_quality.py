@@ -288,7 +288,8 @@ def main(settings: Settings) -> None:
             result[measure.__name__] = measure(settings)
             print(f"{measure.__name__}: done", flush=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
-    record(result)
+    if not settings.only or "errors" in settings.only:
+        record(result)
 
 
 if __name__ == "__main__":
