@@ -137,7 +137,7 @@ print(f"{filters.numel()} weights → {folded.numel()}; relative difference {dif
 # more, and at full resolution, where the time goes, 16 and 32 channels suffice.
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), sharey=True, layout="constrained")
 for axis, (key, unit, label) in zip(
     axes,
     [("parameters", 1e3, "thousands of weights"), ("seconds", 1e-3, "milliseconds, forward and back")],
@@ -151,6 +151,7 @@ for axis, (key, unit, label) in zip(
         axis.plot(x, row["distilled"], "o", color=colour)
         axis.annotate(f"  {row['width']}", (x, row["error"]), color=colour)
     axis.set(xlabel=label, ylim=(0, None))
+    axis.margins(x=0.12)
 axes[0].set(ylabel="feature error")
 plt.show()
 

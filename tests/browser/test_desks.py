@@ -124,6 +124,7 @@ class Notebook:
         return found.all_inner_texts()
 
     def shot(self, name: str) -> Path:
+        self.page.evaluate("document.querySelectorAll('.Toastify').forEach(note => note.remove())")  # Jupyter's news
         SHOTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=SHOTS / f"{name}.png")
         return SHOTS / f"{name}.png"
