@@ -67,6 +67,8 @@ class Notebook:
 
     def __init__(self, page, address: str, name: str):
         self.page = page
+        # a slow JupyterLab asks for this or that, such as a kernel; whenever it does, what it proposes is right
+        page.add_locator_handler(page.locator(".jp-Dialog"), lambda dialog: dialog.locator(".jp-mod-accept").click())
         page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?reset", wait_until="domcontentloaded")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
         self.run_all()
@@ -75,9 +77,6 @@ class Notebook:
     def run_all(self) -> None:
         """Run all cells; a kernel that is still starting lets the first clicks pass."""
         for _ in range(20):
-            if self.page.locator(".jp-Dialog").count():  # JupyterLab asks whether it may send news
-                self.page.keyboard.press("Escape")
-                self.page.wait_for_timeout(500)
             self.page.click('.lm-MenuBar-itemLabel:text-is("Run")')
             self.page.click('.lm-Menu-itemLabel:text-is("Run All Cells")')
             self.page.wait_for_timeout(3000)
