@@ -68,7 +68,8 @@ class Notebook:
     def __init__(self, page, address: str, name: str):
         self.page = page
         # a slow JupyterLab asks for this or that, such as a kernel; whenever it does, what it proposes is right
-        page.add_locator_handler(page.locator(".jp-Dialog"), lambda dialog: dialog.locator(".jp-mod-accept").click())
+        dialogs = page.locator(".jp-Dialog").last  # the one in front
+        page.add_locator_handler(dialogs, lambda d: d.locator(".jp-mod-accept").click(), no_wait_after=True)
         page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?reset", wait_until="domcontentloaded")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
         self.run_all()
