@@ -247,11 +247,11 @@ class TransformerNet(nn.Module):
 
 
 def _pad_to_multiple(x: Tensor) -> Tensor:
-    """Mirror the picture to the right and below until both sides are a multiple of 4, at least 16."""
+    """Mirror the picture to the right and below until both sides are a multiple of `CELL`, at least 16."""
     height, width = x.shape[-2:]
     if height < 16 or width < 16:  # too small for a mirror: its last row and column are repeated
         x = F.pad(x, (0, max(0, 16 - width), 0, max(0, 16 - height)), mode="replicate")
-    return F.pad(x, (0, -x.shape[-1] % 4, 0, -x.shape[-2] % 4), mode="reflect")
+    return F.pad(x, (0, -x.shape[-1] % CELL, 0, -x.shape[-2] % CELL), mode="reflect")
 
 
 @checked

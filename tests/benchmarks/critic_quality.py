@@ -29,6 +29,7 @@ from nstlib.distil import (
     DistilConfig,
     Distiller,
     choose_channels,
+    distil,
     feature_error,
     gram_error,
     prune,
@@ -231,16 +232,12 @@ def tradeoff(settings: Settings) -> list[dict]:
 
 def student(settings: Settings, label: str, widths: tuple[int, ...]) -> FeatureExtractor:
     """A student of these widths after `distil_steps`, with its full heads; goes on from its checkpoint."""
-    run = Distiller(
-        DistilConfig(
-            settings.photos, str(settings.teacher), output=settings.work / f"{label.strip('%')}.safetensors",
-            styles=settings.styles, widths=widths, steps=settings.distil_steps, bfloat16=True,
-        )
+    config = DistilConfig(
+        settings.photos, str(settings.teacher), output=settings.work / f"{label.strip('%')}.safetensors",
+        styles=settings.styles, widths=widths, steps=settings.distil_steps, bfloat16=True,
     )  # fmt: skip
-    while run.count < settings.distil_steps:
-        run.step(min(50, settings.distil_steps - run.count))
-        run.save()
-    return run.student
+    distil(config)
+    return Distiller(config).student
 
 
 def without_heads(student: FeatureExtractor) -> FeatureExtractor:
@@ -278,17 +275,21 @@ def speed(_: Settings) -> dict:
 
 def main(settings: Settings) -> None:
     """Measure; write `results.json`, the contact sheet, and the errors into the critic's metadata."""
+    measures = [
+        m for m in (errors, spectrum, speed, tradeoff, swap) if not settings.only or m.__name__ in settings.only
+    ]
+    if errors in measures and settings.student is None:
+        raise SystemExit("--student: the errors need the checkpoint with the full heads; or say --only tradeoff …")
     settings.output.mkdir(parents=True, exist_ok=True)
     path = settings.output / "results.json"
     sizes = {"machine": machine(), "bytes": (BUNDLED / "compact.safetensors").stat().st_size}
     result = json.loads(path.read_text()) if settings.only else sizes
-    for measure in (errors, spectrum, speed, tradeoff, swap):
-        if not settings.only or measure.__name__ in settings.only:
-            torch.manual_seed(0)
-            result[measure.__name__] = measure(settings)
-            print(f"{measure.__name__}: done", flush=True)
+    for measure in measures:
+        torch.manual_seed(0)
+        result[measure.__name__] = measure(settings)
+        print(f"{measure.__name__}: done", flush=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
-    if not settings.only or "errors" in settings.only:
+    if errors in measures:
         record(result)
 
 
