@@ -50,22 +50,22 @@ def show(
     columns: int | None = None,
     height: int = 240,
 ) -> Display:
-    """Display pictures as one JPEG sheet; see `sheet`."""
+    """Display pictures as one JPEG sheet; see `sheet`. The titles are its alternative text too."""
     images = [images] if isinstance(images, Tensor | Image.Image) else images
-    return _jpeg(sheet(images, titles, columns, height))
+    return _jpeg(sheet(images, titles, columns, height), ", ".join(titles or []))
 
 
 def picture(path: str | Path, width: int = 1000) -> Display:
     """Display a file, or a picture of this project such as `desks/playground.jpg`, at most `width` pixels wide."""
     image = Image.open(next((f / path for f in (_INSTALLED, _CHECKOUT) if (f / path).is_file()), path)).convert("RGB")
     image.thumbnail((width, image.height), Image.LANCZOS)
-    return _jpeg(image)
+    return _jpeg(image, Path(path).stem.replace("_", " "))
 
 
-def _jpeg(page: Image.Image) -> Display:
+def _jpeg(page: Image.Image, alt: str) -> Display:
     buffer = io.BytesIO()
     page.save(buffer, "JPEG", quality=80)
-    return Display(buffer.getvalue(), format="jpeg")
+    return Display(buffer.getvalue(), format="jpeg", metadata={"alt": alt})
 
 
 def feature_maps(features: Tensor, count: int = 8) -> list[Image.Image]:

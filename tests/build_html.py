@@ -17,6 +17,7 @@ from PIL import Image
 from nstlib.files import write_aside
 
 ROOT = Path(__file__).parents[1]
+NO_WORDS = "No description has been provided for this image"  # what nbconvert writes
 WIDTH = 300  # of a thumbnail, pixels
 STYLE = """body{font:17px/1.5 system-ui,sans-serif;max-width:1000px;margin:3em auto;padding:0 1em;color:#222}
 h1{font-weight:600}ul{list-style:none;padding:0;display:grid;grid-template-columns:repeat(auto-fill,minmax(280px,1fr));gap:1.6em}
@@ -45,7 +46,23 @@ def page(book) -> str:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\((\d\d_\w+)\.ipynb\)", r"(\1.html)", cell.source)
     body, _ = HTMLExporter(theme="light").from_notebook_node(book)
-    return body
+    words = iter(alternatives(book))
+    return re.sub(NO_WORDS, lambda _: next(words), body)
+
+
+def alternatives(book) -> list[str]:
+    """For each picture among the outputs its alternative text, or the heading that it stands under.
+
+    nbconvert's own template drops them, and says `NO_WORDS` instead.
+    """
+    heading, found = "", []
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            heading = [heading, *re.findall(r"^#+ (.*)", cell.source, re.MULTILINE)][-1]
+        for output in cell.get("outputs", []):
+            for kind in {"image/png", "image/jpeg"} & output.get("data", {}).keys():
+                found.append(html.escape(output.metadata.get(kind, {}).get("alt") or heading))
+    return found
 
 
 def entry(book, stem: str) -> str:

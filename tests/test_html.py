@@ -5,7 +5,7 @@ import re
 import pytest
 
 pytest.importorskip("nbconvert")
-from build_html import ROOT, build
+from build_html import NO_WORDS, ROOT, build
 
 
 @pytest.mark.filterwarnings("default")  # nbconvert's own
@@ -17,5 +17,6 @@ def test_site(tmp_path):
         text = page.read_text(encoding="utf-8")
         links = re.findall(r'href="([^"#:]+)"', text)
         assert [link for link in links if not (page.parent / link).is_file()] == [], page.name
+        assert NO_WORDS not in text and (page == index or 'alt=""' not in text), page.name
         assert re.findall(r'<img[^>]+src="(?!data:)[^"]*"', text) == [], page.name
     assert index.read_text(encoding="utf-8").count("<li>") == len(names)
