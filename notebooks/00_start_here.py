@@ -46,7 +46,8 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # the photograph and the same *textures* as in the painting. That is the whole idea (Gatys, Ecker & Bethge, 2016).
 #
 # This series ships its own critic, smaller than most of the photographs on your phone, so all of it runs right here. In the
-# settings, `size` is the picture's long side in pixels and `steps` the number of small changes that we make to it.
+# settings, `size` is the picture's long side in pixels and `steps` the number of small changes that we make to it at each of a
+# few sizes.
 
 # %%
 import torch
@@ -98,7 +99,7 @@ nst.save_image(mine, "my_first_painting.png", settings={"content": "coffee", "st
 show(mine, height=420)
 
 # %% [markdown]
-# The picture is saved beside this notebook, and it remembers how it was made:
+# The picture is saved beside this notebook, and it remembers what we handed it as `settings`:
 
 # %%
 nst.settings_of("my_first_painting.png")
@@ -152,6 +153,8 @@ nst.settings_of("my_first_painting.png")
 # **3.** How timid can the style be? Lower `style_weight` from 100 to 3, then to 0.3.
 #
 # <details><summary>Solution</summary>
+#
+# At 3 the colours move and the fur stays; at 0.3 it is all but the photograph again.
 #
 # ```python
 # from dataclasses import replace

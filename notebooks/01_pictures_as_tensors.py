@@ -100,9 +100,13 @@ show(pair, ["every 6th pixel", "antialiased"], height=243)
 to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 yiq = torch.einsum("ij,bjhw->bihw", to_yiq, cat)
 blurred = yiq.clone()
-blurred[:, 1:] = F.avg_pool2d(yiq[:, 1:], 15, stride=1, padding=7)
+blurred[:, 1:] = F.avg_pool2d(yiq[:, 1:], 15, stride=1, padding=7, count_include_pad=False)
 back = torch.einsum("ij,bjhw->bihw", torch.linalg.inv(to_yiq), blurred).clamp(0, 1)
-show([cat, yiq[:, :1].expand(-1, 3, -1, -1), back], ["original", "Y alone", "Y sharp, colour blurred 15×"], height=200)
+show(
+    [cat, yiq[:, :1].expand(-1, 3, -1, -1), back],
+    ["original", "Y alone", "Y sharp, colour blurred over 15 × 15"],
+    height=200,
+)
 
 # %% [markdown]
 # The third picture has lost nearly all detail in its colours, and you would hardly notice. That is why a painting can
@@ -143,7 +147,8 @@ show([soft, cat, noise], [f"TV {total_variation(x):.3f}" for x in (soft, cat, no
 # ## Why not simply compare pixels?
 #
 # The obvious distance between two pictures is the mean squared difference of their pixels. Here are four versions of the
-# cat. Which one looks least like the original? And which one does the pixel distance call the worst?
+# cat. Which one looks least like the original? And which one does the pixel distance call the worst? (What `roll` pushes out on the
+# right comes back in on the left.)
 
 # %%
 shifted = cat.roll(6, dims=-1)

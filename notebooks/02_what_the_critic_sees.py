@@ -58,7 +58,9 @@ cat = nst.load_image("cat", size=384)
 # final answer, only these intermediate reports, its *features* `(B, C, H, W)`: C filters' answers at H × W places.
 #
 # Our critic is a slimmed-down copy of VGG-19's first three blocks ([notebook 10](10_the_compact_critic.ipynb) tells how it
-# was made). With internet, `FeatureExtractor("vgg19", …)` is the original.
+# was made). With internet, `FeatureExtractor("vgg19", …)` is the original. One difference shows: after the ReLU ours mixes the
+# channels once more (its *head*, a 1×1 convolution), so that distances come out as VGG's would. Its answers may therefore be
+# negative, and the numbers of channels are its own.
 
 # %%
 layers = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
@@ -86,8 +88,8 @@ show(maps, titles, columns=6, height=105)
 # $$\mathcal L_\text{content}=\tfrac12\sum_{ij}\left(F^l_{ij}-P^l_{ij}\right)^2$$
 #
 # That number depends on the size of the picture and on the network. Instead of halving we divide by $\lVert P\rVert^2$, the
-# sum of the squares of the photograph's own features, so that 0 means the same and 1 or more means unrelated, at any size and
-# with any network:
+# sum of the squares of the photograph's own features, so that 0 means the same, and 1 is as far off as no report at all ($F=0$), at
+# any size and with any network:
 
 
 # %%
@@ -99,7 +101,7 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
 
 # %% [markdown]
 # Remember the versions of the cat from the last notebook, where the pixels found a harmless shift worse than a blur? Ask the
-# critic (the shift is 3 pixels now).
+# critic. (The shift is 3 pixels now: at `relu3_4` one place covers 4 × 4 pixels.)
 
 # %%
 torch.manual_seed(0)
@@ -117,8 +119,9 @@ for label, version in versions.items():
 
 # %% [markdown]
 # Compare the first two rows. To the pixels, the shift is three times as bad as the blur. At `relu3_4` it is the other way round:
-# the shift costs half of what the blur costs. Deep features are about *what* is there, and less about exactly *where*. And
-# darkening, which changes every single pixel, leaves them nearly unmoved.
+# the shift costs half of what the blur costs. Deep features are about *what* is there, and less about exactly *where*. (They forgive
+# small shifts, not large ones: twice as far, and `relu3_4` too finds the shift worse.) And darkening, to the pixels as bad as
+# the shift, costs `relu3_4` a sixth of it.
 #
 # ## Rebuilding a photograph from what the critic saw
 #
@@ -144,7 +147,7 @@ curves(histories, "content loss")
 # The deeper the layer, the more slowly its loss falls. And three blocks forget little: the photograph comes back
 # almost pixel for pixel from the first block, and from `relu3_2` it still looks whole. At `relu3_4` the drift begins:
 # an eye gets a second rim, whiskers and fur are only roughly where they were. That is the room we want for brush
-# strokes, while the cat stays a cat.
+# strokes, while the cat stays a cat. (Our paintings compare content at `relu3_2`, a little before that.)
 #
 # ## Exercises
 #

@@ -92,9 +92,9 @@ print(f"relative difference after shuffling every place: {difference:.1e}")
 # %% [markdown]
 # ## A style's fingerprint
 #
-# Bright means that two channels go together, dark that they do not; each channel is scaled so that with itself it gives 1. (We
-# show the 32 channels that are strongest in `swirl`, in the same order everywhere.) Each painting has its own pattern, and so
-# has a photograph.
+# Red means that two channels go together, blue that one is high where the other is low, white that they have nothing to do with
+# each other; each channel is scaled so that with itself it gives 1. (We show the 32 channels that are strongest in `swirl`, in the
+# same order everywhere.) Each painting has its own pattern, and so has a photograph.
 
 # %%
 pictures = {name: nst.load_image(name, size=384) for name in ("swirl", "woodblock", "halftone", "cat")}
@@ -110,8 +110,8 @@ heat_maps({name: g[order][:, order] for name, g in grams.items()})
 # ## How far apart are two styles?
 #
 # Gatys et al. (2016, equations 4 and 5) sum squared differences of Gram matrices over several layers $l\in L$: $G^l$ of our
-# picture, $A^l$ of the painting. As with content we divide by the target's norm ($\lVert\cdot\rVert_F^2$ is the sum of the squares
-# of all entries), so that the same weight means the same everywhere:
+# picture, $A^l$ of the painting. As with content we divide by the target's own size, squared ($\lVert\cdot\rVert_F^2$ is the sum of
+# the squares of all entries), so that the same weight means the same everywhere:
 #
 # $$\mathcal L_\text{style}=\frac1{|L|}\sum_{l\in L}\frac{\lVert G^l-A^l\rVert_F^2}{\lVert A^l\rVert_F^2}$$
 
@@ -139,8 +139,8 @@ for a in names:
     print(f"{a:14}", *[f"{v:12.3f}{'*' if v == min(row) else ' '}" for v in row])
 
 # %% [markdown]
-# Every star is on the diagonal. (The loss is no symmetric distance: it is divided by the norm of the second picture, and that of
-# `ink` is small, hence the large numbers in its column.)
+# Every star is on the diagonal. (The loss is no symmetric distance: it is divided by the squared norm of the second picture's
+# Gram matrices, and that of `ink` is small, hence the large numbers in its column.)
 #
 # ## Texture out of nothing
 #
@@ -160,13 +160,15 @@ titles = ["the painting", *["up to " + name for name in layers]]
 show([painting, *textures], titles, columns=5, height=170)
 
 # %% [markdown]
-# The first layer knows only colours and the finest grain. From `relu3_1` on there are panes of glass and leads between them.
+# The first layer knows only colours and the finest grain. With `relu2_1` there are pebbles of glass with dark rims, with `relu3_1`
+# panes and leads between them.
 #
 # Structures larger than the deepest layer can see at once do not come back. A deeper network helps; so does a simpler trick,
 # *scale*: begin with a tiny picture, in which a pane is only a few pixels wide, and enlarge it step by step. That is a
-# **pyramid**, and it makes up for all the depth that our small critic lacks.
+# **pyramid**, and it makes up for much of the depth that our small critic lacks.
 
 # %%
+canvas = torch.zeros(1, 3, 256, 384)  # only its shape counts, for the content weight is 0
 grown = []
 for name in ("stained_glass", "swirl", "woodblock"):
     config = nst.GatysConfig(
@@ -178,7 +180,7 @@ for name in ("stained_glass", "swirl", "woodblock"):
         init="noise",
         step_size=0.05,
     )
-    grown.append(nst.stylize(torch.rand(1, 3, 256, 384), name, config))
+    grown.append(nst.stylize(canvas, name, config))
 show(grown, ["stained_glass", "swirl", "woodblock"], height=190)
 
 # %% [markdown]
@@ -192,7 +194,7 @@ show(grown, ["stained_glass", "swirl", "woodblock"], height=190)
 #
 # ```python
 # config = nst.GatysConfig(backbone="compact", size=256, steps=50, smallest=48, content_weight=0, init="noise", step_size=0.05)
-# show(nst.stylize(torch.rand(1, 3, 192, 256), ["swirl", "woodblock"], config), height=300)
+# show(nst.stylize(canvas, ["swirl", "woodblock"], config), height=300)
 # ```
 # </details>
 #
@@ -207,7 +209,7 @@ show(grown, ["stained_glass", "swirl", "woodblock"], height=190)
 # from dataclasses import replace
 #
 # half = replace(config, style_scale=0.5)
-# show(nst.stylize(torch.rand(1, 3, 256, 384), "stained_glass", half), height=300)
+# show(nst.stylize(canvas, "stained_glass", half), height=300)
 # ```
 # </details>
 #

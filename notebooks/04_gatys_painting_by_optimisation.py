@@ -120,9 +120,10 @@ print("same picture as the loop above:", torch.allclose(state.image, painted, at
 # %% [markdown]
 # ## The pyramid
 #
-# At one size the critic sees only details: it repaints the surface and leaves the shapes alone. `nst.stylize` begins with a
+# At one size the critic sees only details: it repaints the surface, and large shapes stay as they are. `nst.stylize` begins with a
 # picture whose long side is 96 pixels (`smallest`), where the same critic sees large strokes, and enlarges the result step by
-# step. We take a larger picture, and give the style more weight.
+# step. We take a larger picture, and give the style more weight. (Each size gets its own 80 steps; the three small ones together
+# cost about 60 % more.) Look at the wall behind her: only the pyramid has whole eddies.
 
 # %%
 large = replace(base, size=size * 3 // 2, steps=steps * 4 // 5, style_weight=200)
@@ -134,8 +135,10 @@ show([one_size, coarse_to_fine], ["one size", "pyramid"], height=384)
 # %% [markdown]
 # ## What the weights do
 #
-# Across: more style. Down: more total variation. Since our losses are scale-free, a weight found here is a fair
-# first guess at any other size, and for training a fast network too.
+# Across: more style. Down: more total variation. Since our losses are scale-free, a weight found here is a first guess at other
+# sizes, and for training a fast network too. But the critic's patches stay as many pixels wide, and on a small picture they cover
+# more of the face: at 160 pixels a weight of 100 paints far more boldly than at 256. For a larger picture take more, as we did
+# above.
 
 # %%
 tiny = replace(base, size=160, steps=steps // 2)
@@ -171,8 +174,12 @@ show(
 histories = {}
 for name in ("adam", "lbfgs"):
     painter = nst.GatysPainter(content, [style], replace(base, optimiser=name), loss=loss)
-    histories[name] = [painter.step(10).losses["total"] for _ in range(steps // 10)]
-curves(histories, "total loss", "tens of steps")
+    histories[name] = range(10, steps + 1, 10), [painter.step(10).losses["total"] for _ in range(steps // 10)]
+curves(histories, "total loss")
+
+# %% [markdown]
+# Step for step L-BFGS is a little ahead, and pays for it: it looks at the picture some sixty times in fifty steps. We stay with Adam,
+# which needs no history, never stalls, and takes it well when a weight changes on the way.
 
 # %% [markdown]
 # ## Keeping the colours
@@ -189,7 +196,8 @@ show(dyed, methods, columns=2, height=220)
 # ## Two styles at once
 #
 # Gram matrices can be averaged, or each can be given a part of the picture by a soft mask. (A mask multiplies the features, so a
-# Gram matrix sees its square. The two masks are square roots, and their squares add up to one everywhere.)
+# Gram matrix sees its square. The two masks are square roots, and their squares add up to one everywhere.) The average says how
+# much there should be of each, not where: the painter puts each style where the photograph suits it.
 
 # %%
 right = torch.linspace(-1.5, 2.5, 96).clamp(0, 1).expand(1, 3, 64, 96)  # grey in the middle quarter
@@ -197,20 +205,24 @@ nst.save_image(right.sqrt(), "mask_right.png")
 nst.save_image((1 - right).sqrt(), "mask_left.png")
 blended = nst.stylize("rocket", ["swirl", "halftone"], replace(base, style_blend=(0.5, 0.5)))
 masked = nst.stylize("rocket", ["swirl", "halftone"], replace(base, mask=("mask_left.png", "mask_right.png")))
-show([blended, masked], ["half and half", "left and right"], height=230)
+show([blended, masked], ["half and half", "swirl left, halftone right"], height=230)
 
 # %% [markdown]
 # ## Deviations from the paper
 #
 # | Gatys et al. 2016 | here | why |
 # |---|---|---|
-# | VGG-19 up to conv5_1 | the compact critic, up to relu3_4 | runs anywhere; the pyramid makes up for depth |
-# | sums of squares | divided by the target's norm | one weight means the same everywhere |
+# | VGG-19, style up to conv5_1 | the compact critic, style up to relu3_4 | runs anywhere |
+# | content at conv4_2 | at relu3_2 | we have three blocks only |
+# | one size | a pyramid | large strokes; makes up for much of the depth |
+# | sums of squares | divided by the target's own | one weight means the same everywhere |
 # | noise start | content start | keeps faces with fewer steps |
 # | L-BFGS | Adam | less memory, never stalls |
+# | pixels of any value | from 0 to 1 | stays a picture |
 # | – | total variation | keeps speckle away, if asked |
 #
-# `nst.PRESETS["gatys2016"]` has the paper's own formulas and weights (it needs VGG-19).
+# `nst.apply_preset(nst.GatysConfig(), "gatys2016")` gives settings with the paper's own layers, formulas and weights (it needs
+# VGG-19); in a terminal that is `--preset gatys2016`.
 #
 # ## Exercises
 #

@@ -36,6 +36,8 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
     print("nstlib is installed")
 
 # %%
+from dataclasses import replace
+
 import nstlib as nst
 from nstlib.plots import curves, picture, show
 from nstlib.widgets import ControlDesk
@@ -67,7 +69,7 @@ ControlDesk(content="cat", styles=("swirl",))
 #
 # Nothing starts again when a slider moves. The desk holds the stepper of notebook 04: `step(n)` paints n steps more, and
 # `configure` changes the weights in between. The Gram matrices of the paintings do not depend on the weights, so they are computed
-# only once; and on two cores, at the desk's first size (192 pixels), our critic needs about a fiftieth of a second for a step.
+# only once; and on two idle cores, at the desk's first size (192 pixels), our critic needs about a fiftieth of a second for a step.
 #
 # All that the desk does, you can do in code. Here is a hand that pulls the style slider up and lets it go again:
 
@@ -86,14 +88,15 @@ for weight in (1, 10, 100, 1000, 1):
 show(frames, titles, columns=3, height=170)
 
 # %% [markdown]
-# The last picture is on its way *back* to the photograph, though 160 steps of painting lie behind it. Where the painter goes
-# depends on the weights, not on how it came here. You can see each pull of the slider in the curves:
+# The last picture is on its way *back* to the photograph: whiskers and fur return first. It will not quite become the first picture
+# of weight 1 again, however long it runs. The painter walks downhill from where it stands, and the way it came leaves a trace, here
+# the blue. You can see each pull of the slider in the curves:
 
 # %%
 curves({name: [losses[name] for losses in history] for name in ("content", "style")})
 
 # %% [markdown]
-# Two styles are blended by a weighted mean of their Gram matrices, and that slider may move as well:
+# Two styles, here `swirl : stained_glass`, are blended by a weighted mean of their Gram matrices, and that slider may move as well:
 
 # %%
 styles = [style, nst.load_image("stained_glass", size)]
@@ -113,9 +116,7 @@ base = nst.GatysConfig(backbone="compact", style_weight=300)
 frames, names = [], base.layers()[1]
 for name in names:
     weights = tuple(float(other == name) for other in names)
-    painter = nst.GatysPainter(
-        content, [style], nst.GatysConfig(backbone="compact", style_weight=300, style_layer_weights=weights)
-    )
+    painter = nst.GatysPainter(content, [style], replace(base, style_layer_weights=weights))
     frames.append(painter.step(80).image)
 show(frames, names, columns=2, height=190)
 

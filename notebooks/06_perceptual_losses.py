@@ -90,9 +90,9 @@ for layer in ("relu2_1", "relu3_3"):
     print(f"{'Gram of ' + layer:18}{a:8.3f}{b:9.3f}")
 
 # %% [markdown]
-# The pixels prefer the blurred copy. The deeper the layer, the more it forgives about *where* an edge is: at `relu3_3` the blur,
-# which leaves open *whether* there is an edge, costs more. And the Gram matrices hardly notice the move at all. The rest of
-# this notebook follows from that.
+# Compare the two numbers of a line, not the lines with each other. To the pixels the move is three times as bad as the blur, at
+# `relu2_1` twice, at `relu3_3` less bad: the deeper the layer, the more it forgives about *where* an edge is, and the less about
+# *whether* there is one. And the Gram matrices hardly notice the move at all. The rest of this notebook follows from that.
 #
 # ## Many answers to one question
 #
@@ -236,6 +236,10 @@ for _ in range(4 * steps):
     optimiser.step()
     history.append({name: value.item() for name, value in losses.items()})
 curves({name: [h[name] for h in history] for name in ("content", "style", "total")})
+
+# %% [markdown]
+# Style falls and content *rises*: an untrained copyist gives back nearly the photograph, so content begins near 0 and has to give
+# way. It is the sum that falls.
 
 # %%
 with torch.no_grad():

@@ -186,7 +186,8 @@ print("total:", *[f"{h['total']:.2f}" for h in history])
 # that falls along a cosine, a log, sample pictures, and a checkpoint from which it goes on *exactly* where it stopped. Its settings
 # are one dataclass, and the same names are the flags of `nst train` in a terminal.
 #
-# It adds one loss of its own. A network that halves and doubles twice works in cells of four pixels, and likes to weave a
+# Its losses have other defaults than ours: two content layers (`relu2_2` keeps faces, `relu3_2` the rest), Gram matrices at full,
+# half and quarter size of the picture, and a little total variation. And it adds one loss of its own. A network that halves and doubles twice works in cells of four pixels, and likes to weave a
 # pattern into them that the critic takes for brushwork. But a brush knows nothing of pixels: if the photograph moves a little,
 # the painting should move with it. `stability_weight` asks for that: it counts the mean square of $S f_W(x)-f_W(Sx)$, where $S$ is
 # a random shift by up to 24 pixels.
@@ -219,7 +220,8 @@ print(*sorted(path.name for path in config.folder.iterdir()), config.save_model.
 
 # %% [markdown]
 # Nothing is lost. The network so far can be used, and the same line, without any "resume" switch, goes on from the checkpoint. On
-# a CPU the network ends up the same, to the last bit, as if nobody had touched the plug. Watch:
+# a CPU the network ends up the same, to the last bit, as if nobody had touched the plug (a test of nstlib compares the two). A notch
+# in the curves at the stop is the log's doing: the point after it is the mean of fewer steps.
 
 # %%
 net = nst.train(config, callback=LivePlot(config.folder))
@@ -241,14 +243,14 @@ show(
 # %% [markdown]
 # ## What an hour buys
 #
-# The networks that come with nstlib saw about 2,500 photographs, for many more steps. Each has a card that says how it was made.
-# ("3,000 steps of 2": with two photographs a step. "after": what it had been trained as before.)
+# The networks that come with nstlib saw about 2,500 photographs, for many more steps. Each began with the weights of another, and
+# has a card that says how it was made; here is its last stage. (`nst models` tells the whole story.)
 
 # %%
 singles = [name for name in nst.model_files() if name != "studio"]  # which has nine styles: notebook 08
 for name in singles:
     card = nst.load_transformer(name).card
-    print(f"{name:14} {card['steps']:,} steps of {card['pictures_per_step']}\n               after {card['before']}")
+    print(f"{name:14} {card['steps']:,} steps, {card['minutes']:.0f} minutes on {card['machine']}")
 
 # %%
 pictures = [nst.paint(photo, name, 448) for photo in ("astronaut", "coffee") for name in singles]
@@ -273,7 +275,8 @@ show([F.interpolate(sky, scale_factor=4) for sky in skies], ["one pass", "two pa
 #    not the photographs, for Drive is slow with small files).
 # 3. **Run it, lose it, run it again.** After a disconnect, open the notebook and run the same cells, and the training goes on.
 #
-# On Kaggle, choose "GPU T4 ×2": `notebook_launcher` of accelerate starts the same function on both.
+# On Kaggle, choose "GPU T4 ×2", restart the kernel, and run only the cell that installs, the imports, and this one: accelerate's
+# `notebook_launcher` starts the same function on both GPUs, and has to be the first to touch them.
 
 # %%
 if "google.colab" in sys.modules:
@@ -301,7 +304,7 @@ if in_earnest:
 # ```
 # nst photos val2017
 # nst train --dataset photos/val2017 --style great_wave \
-#     --save-model my_style.safetensors --width 32 --epochs 8
+#     --save-model my_style.safetensors --width 32 --epochs 8 --batch-size 8
 # accelerate launch -m nstlib.cli train …   # on several GPUs or machines
 # nst paint holiday/ --model my_style.safetensors
 # ```
@@ -325,7 +328,7 @@ if in_earnest:
 #
 # <details><summary>Solution</summary>
 #
-# A grid of dots. (`save_model` needs another name here: where the first network's checkpoint is found, other settings are refused.)
+# A grid of dots. (Each network needs a name of its own: where another one's checkpoint is found, other settings are refused.)
 #
 # ```python
 # from dataclasses import replace
@@ -336,7 +339,8 @@ if in_earnest:
 #     return nst.paint("coffee", nst.train(settings), 256)
 #
 #
-# show(quick("deconv", network=nst.TransformerConfig(width=width, upsample="deconv")))
+# deconv = quick("deconv", network=nst.TransformerConfig(width=width, upsample="deconv"))
+# show([quick("resize"), deconv], ["resize + convolution", "transposed convolution"], height=300)
 # ```
 # </details>
 #

@@ -76,14 +76,15 @@ desk = Playground("studio", content="cat")
 desk
 
 # %% [markdown]
-# Nothing is optimised any more. Each move of a slider is one pass through a network, and how long does that take?
+# Nothing is optimised any more. Each move of a slider is one small pass through a network, and when it rests, two at full size (the
+# *cycle spinning* of notebook 07). How long does that take?
 
 # %%
 for pixels in (desk.quick, desk.size):
     times = []
     for _ in range(15):
         start = time.perf_counter()
-        desk.paint(pixels)  # what a move of a slider calls
+        desk.paint(pixels)  # what a slider calls: the first as it moves, the second when it rests
         times.append(1000 * (time.perf_counter() - start))
     height, width = desk.image.shape[-2:]
     print(f"{width} × {height}: {statistics.median(times):.0f} ms")
@@ -131,8 +132,9 @@ show([nst.paint(photo, net, styles=name) for name in names], names, columns=3, h
 # In notebook 05 a slider changed the style weight. For a network that has been trained it comes too late, and who wants to train
 # again for a little less style? Babaeizadeh & Ghiasi (2018) draw the style weight at random in each step of training, and tell the
 # network. Ours is told through the same door: beside the nine styles it has a row of $\gamma$ and $\beta$ for *the photograph itself*,
-# and strength walks the straight line from there to the style. In training each picture has a random style and a random strength,
-# by which its style loss is multiplied.
+# and strength walks the straight line from there to the style. In training each picture has a random style and a random strength:
+# its style loss is multiplied by it, and the weaker the style, the more it costs to differ from the photograph's pixels (that is our
+# addition; the paper has only the first).
 
 # %%
 coffee, strengths = nst.load_image("coffee", size), (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -152,6 +154,8 @@ with torch.no_grad():
         print(f"strength {s:4}:  style loss {losses['style']:.3f}, content loss {losses['content']:.3f}")
 
 # %% [markdown]
+# It does: from notch to notch style falls and content rises.
+#
 # ## A map of styles
 #
 # A mix of $\gamma$ and $\beta$ is not two half transparent paintings, one laid over the other. There is one brush, and *it* changes.
@@ -163,7 +167,8 @@ walk = [nst.paint("cat", net, 256, styles={"ink": 1 - w, "stained_glass": w}) fo
 show(walk, [f"{100 - 100 * w:.0f} : {100 * w:.0f}" for w in ways], columns=3, height=170)
 
 # %% [markdown]
-# And here is a square with a style in each corner. All that lies between them is style that nobody has ever painted:
+# And here is a square with a style in each corner: watercolour and starry night above, woodblock and halftone below. All that lies
+# between them is style that nobody has ever painted:
 
 # %%
 corners = ("watercolour", "starry_night", "woodblock", "halftone")  # top left, top right, bottom left, bottom right
@@ -177,9 +182,10 @@ show(grid, columns=5, height=112)
 # %% [markdown]
 # ## Keep the colours
 #
-# The brush of the painting and the palette of the photograph: by luminance, by mean and spread, or by histogram (notebooks 01 and
-# 04). Luminance keeps the palette exactly, the mean nearly; the histogram, which treats red, green and blue apart, lets the
-# style's contrasts of colour through.
+# The brush of the painting and the palette of the photograph: by luminance, by mean and spread, or by histogram (notebook 01). Unlike
+# in notebook 04 it is always the finished painting that is recoloured, for the network knows its style by heart. Luminance takes
+# the colour of each pixel from the photograph, and only its brightness from the painting; the mean keeps the palette nearly; the
+# histogram, which treats red, green and blue apart, lets the style's contrasts of colour through.
 
 # %%
 ways = ("none", "luminance", "mean", "histogram")
@@ -241,7 +247,8 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # <details><summary>Solution</summary>
 #
-# The straight line goes on, and γ and β may leave the range they were trained in.
+# The straight line goes on, and γ and β leave the range they were trained in. At 1.3 it is the same brush, only bolder; at 1.6 colours
+# glare, and dark and light begin to change places.
 #
 # ```python
 # with torch.no_grad():

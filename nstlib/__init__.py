@@ -1,7 +1,8 @@
 """Neural style transfer: a small library for the notebooks beside it.
 
 Floors, each using only those below: `errors`, `arguments`, `files`, `images` · `samples`, `colour`, `features`,
-`memory` · `losses` · `gatys`, `transformer` · `photos`, `training`, `distil` · `plots`, `cli`.
+`memory`, `experiments` · `losses` · `gatys`, `transformer` · `photos`, `runs`, `training`, `distil` · `plots`,
+`widgets`, `cli`.
 """
 
 from .colour import recolour

@@ -22,14 +22,13 @@ from .errors import ImageError, NstError
 from .files import sweep
 from .gatys import Film, GatysConfig, best_device, stylize
 from .images import FORMATS, PICTURES, alpha_of, check_output, save_image
-from .losses import apply_preset
+from .losses import Preset, apply_preset
 from .photos import fetch_coco
 from .samples import MASTERPIECES, find_image, sample_names
 from .training import TrainConfig, train
 from .transformer import asked, export_onnx, load_transformer, model_files, paint
 
 HOUR = 3600.0  # seconds; no picture takes so long to write
-Preset = Literal["gatys2016", "johnson2016", "pytorch_examples"] | None
 
 
 def stylize_command(
@@ -38,7 +37,7 @@ def stylize_command(
     config: tyro.conf.OmitArgPrefixes[GatysConfig],
     output: Path | None = None,
     film: Path | None = None,
-    preset: Preset = None,
+    preset: Preset | None = None,
 ) -> None:
     """Paint a picture in the style of one or more others, by optimisation (Gatys et al. 2016).
 
@@ -107,13 +106,8 @@ def paint_command(
             side = round((size or max(picture.size)) / content_scale)
             painted = paint(picture, net, max(side, 1), preserve_colour, styles, strength, fit, passes)
             target.parent.mkdir(parents=True, exist_ok=True)
-            settings = {
-                "content": str(source),
-                "model": model,
-                "size": max(painted.shape),
-                "preserve_colour": preserve_colour,
-                "passes": passes,
-            }
+            settings = {"content": str(source), "model": model, "size": max(painted.shape[-2:]), "passes": passes}
+            settings |= {"preserve_colour": preserve_colour}
             settings |= {"style": style, "strength": strength} if net.config.styles else {}
             save_image(painted, target, settings, alpha=alpha_of(picture))
             if len(jobs) == 1:
@@ -132,10 +126,13 @@ def _shares(text: str | None) -> str | dict[str, float] | None:
     if text is None or not re.search("[:,]", text):
         return text
     try:
-        pairs = (part.split(":") for part in text.split(","))
-        return {name.strip(): float(share) for name, share in pairs}
-    except ValueError as error:
-        raise ValueError(f"--style {text}: write a name, or shares such as swirl:0.7,ink:0.3") from error
+        pairs = [part.split(":") for part in text.split(",")]
+        shares = {name.strip(): float(share) for name, share in pairs}
+        if len(shares) == len(pairs):
+            return shares
+    except ValueError:
+        pass
+    raise ValueError(f"--style {text}: write a name, or shares such as swirl:0.7,ink:0.3, each style once")
 
 
 def _paint_jobs(contents: tuple[str, ...], model: str, output: Path | None) -> list[tuple[str | Path, Path]]:
@@ -161,20 +158,20 @@ def _paint_jobs(contents: tuple[str, ...], model: str, output: Path | None) -> l
 
 
 def _without_collisions(jobs: list[tuple[str | Path, Path]]) -> list[tuple[str | Path, Path]]:
-    """Two sources of one name, such as a.jpg and a.png, get results of different names."""
-    taken: set[Path] = set()
+    """Two sources of one name, such as a.jpg and a.png, get results of different names; no photograph is lost."""
+    taken = {os.path.abspath(source) for source, _ in jobs}
     for i, (source, target) in enumerate(jobs):
         number, wanted = 2, target
-        while target in taken:
+        while os.path.abspath(target) in taken:
             target = wanted.with_stem(f"{wanted.stem}_{number}")
             number += 1
-        taken.add(target)
+        taken.add(os.path.abspath(target))
         jobs[i] = (source, target)
     return jobs
 
 
-def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset = None) -> None:
-    """Train a fast network on one style (Johnson et al. 2016); the same command again goes on where it stopped.
+def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset | None = None) -> None:
+    """Train a fast network (Johnson et al. 2016) on a style, or on several; the same command again goes on.
 
     Args:
         config: settings of the training.
@@ -240,16 +237,9 @@ def samples_command() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `nst`; wrong input ends with one line and exit code 2."""
-    commands = {
-        "stylize": stylize_command,
-        "paint": paint_command,
-        "train": train_command,
-        "models": models_command,
-        "export": export_command,
-        "photos": photos_command,
-        "samples": samples_command,
-    }
-    commands = {name: _deferred(checked(command)) for name, command in commands.items()}
+    functions = [stylize_command, paint_command, train_command, models_command, export_command]
+    functions += [photos_command, samples_command]
+    commands = {f.__name__.removesuffix("_command"): _deferred(checked(f)) for f in functions}
     try:
         _parse(commands, arguments)()
         sys.stdout.flush()  # here, where a reader that has gone is understood

@@ -7,6 +7,7 @@ same command again and it goes on where it stopped.
 import json
 import math
 import random
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,14 +19,16 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .arguments import Count, Natural, Positive, Weight, between, check_fields
-from .features import FeatureExtractor, Preprocessing, layer_names
+from .errors import CheckpointError, ImageError, NstError
+from .features import FeatureExtractor, Preprocessing, layer_names, load_plain
 from .files import write_aside
 from .images import PICTURES, open_image, to_tensor
-from .losses import gram
+from .losses import gram, relative
 
 STUDENT_STD = 0.25  # of the student's input: it reads (picture − teacher's mean) / 0.25, about unit scale
 TAPS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4")
-
+ELSEWHERE = {"photos", "styles", "output", "provenance"}  # of the settings, those that are not told of a student
+MORE = {"steps", "save_every"}  # of them a resumed run may have others
 
 Batch = Annotated[int, between(1, 4096)]
 
@@ -120,8 +123,17 @@ class Crops:
         self.side, self.rng = side, rng
 
     def crop(self) -> Tensor:
-        """One crop `(1, 3, side, side)`."""
-        image, rng = open_image(self.rng.choice(self.files)).convert("RGB"), self.rng
+        """One crop `(1, 3, side, side)`; damaged pictures are skipped, and said."""
+        image, rng = None, self.rng
+        while image is None:
+            if not self.files:
+                raise ImageError("no picture left that can be read")
+            path = rng.choice(self.files)
+            try:
+                image = open_image(path).convert("RGB")
+            except ImageError as error:
+                tqdm.write(f"{error} Skipped.")
+                self.files.remove(path)
         zoom = max(rng.uniform(0.4, 1.0), self.side / min(image.size))
         image = image.resize([max(self.side, round(s * zoom)) for s in image.size], reducing_gap=2)
         x, y = (rng.randint(0, s - self.side) for s in image.size)
@@ -167,7 +179,8 @@ class HalfFinished:
                 self.pictures[i], self.targets[i] = self.photos.crop()[0], self.styles.crop()[0]
                 self.ages[i] = 0
         x = self.pictures[chosen].requires_grad_()
-        wanted = student(self.targets[chosen])
+        with torch.no_grad():
+            wanted = student(self.targets[chosen])
         loss = sum(gram_error(f, wanted[name]) for name, f in student(x).items())
         (gradient,) = torch.autograd.grad(loss, x)
         with torch.no_grad():
@@ -186,8 +199,7 @@ def feature_error(predicted: Tensor, target: Tensor) -> Tensor:
 
 def gram_error(predicted: Tensor, target: Tensor) -> Tensor:
     """‖G − A‖² / ‖A‖² of the Gram matrices, mean over the batch."""
-    g, a = gram(predicted), gram(target)
-    return ((g - a).square().sum((1, 2)) / a.square().sum((1, 2))).mean()
+    return relative(gram(predicted), gram(target))
 
 
 def student_of(state: dict[str, Tensor], teacher: FeatureExtractor) -> FeatureExtractor:
@@ -212,16 +224,15 @@ class Distiller:
         self.checkpoint = config.output.with_suffix(".checkpoint.pth")
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         self.count, self.log = 0, []
-        self.student = student_of(self._first_weights(), self.teacher)
+        saved = self._saved()
+        self.student = student_of(saved["student"] if saved else self._first_weights(), self.teacher)
         self.optimiser = torch.optim.Adam(self.student.parameters(), lr=config.lr)
-        if self.checkpoint.exists():
-            self._resume()
+        if saved:
+            self._resume(saved)
         self.pool = HalfFinished(self.photos, self.styles)
 
     @torch.no_grad()
     def _first_weights(self) -> dict[str, Tensor]:
-        if self.checkpoint.exists():
-            return torch.load(self.checkpoint, weights_only=True)["student"]
         batches = [second_moments(self.teacher(self.photos.batch(8))) for _ in range(24)]
         moments = {name: torch.stack([b[name] for b in batches]).mean(0) for name in TAPS}
         return prune(self.teacher, moments, self.config.widths)
@@ -258,19 +269,37 @@ class Distiller:
         """Write the checkpoint and the student, each aside and then renamed."""
         state = {"student": self.student.state(), "optimiser": self.optimiser.state_dict()}
         with write_aside(self.checkpoint) as aside:
-            torch.save(state | {"count": self.count, "log": json.dumps(self.log)}, aside)
+            log = {"count": self.count, "log": json.dumps(self.log)}
+            torch.save(state | log | {"settings": json.dumps(self._settings())}, aside)
         export(self.student, self.config.output, self._metadata())
 
     def _metadata(self) -> dict[str, str]:
         """What a reader of the file should know of its making, without folders of this machine."""
-        settings = {
-            k: v for k, v in asdict(self.config).items() if k not in ("photos", "styles", "output", "provenance")
-        }
-        settings["teacher"] = Path(self.config.teacher).name
-        return {"steps": str(self.count), "settings": json.dumps(settings), "provenance": self.config.provenance}
+        settings = json.dumps(self._settings())
+        return {"steps": str(self.count), "settings": settings, "provenance": self.config.provenance}
 
-    def _resume(self) -> None:
-        saved = torch.load(self.checkpoint, weights_only=True)
+    def _settings(self) -> dict:
+        settings = {k: v for k, v in asdict(self.config).items() if k not in ELSEWHERE}
+        return settings | {"teacher": Path(self.config.teacher).name}
+
+    def _saved(self) -> dict | None:
+        """The checkpoint, if there is one."""
+        if not self.checkpoint.exists():
+            return None
+        try:
+            saved = load_plain(self.checkpoint)
+            before, now = (json.loads(text) for text in (saved.get("settings", "{}"), json.dumps(self._settings())))
+        except Exception as error:  # on damaged files torch's unpickler raises almost anything
+            raise CheckpointError(
+                f"{self.checkpoint}: cannot be read ({type(error).__name__}). Give another --output to start anew."
+            ) from error
+        other = [name for name in now if name not in MORE and before.get(name, now[name]) != now[name]]
+        if other:
+            said = ", ".join(f"{name}={before[name]} (now {now[name]})" for name in other)
+            raise CheckpointError(f"{self.checkpoint}: was made with {said}. Use the same ones, or another --output.")
+        return saved
+
+    def _resume(self, saved: dict) -> None:
         self.optimiser.load_state_dict(saved["optimiser"])
         self.count, self.log = saved["count"], json.loads(saved["log"])
         self.rng.seed(f"{self.config.seed} {self.count}")
@@ -326,4 +355,7 @@ def distil(config: DistilConfig) -> Path:
 if __name__ == "__main__":
     import tyro
 
-    print(distil(tyro.cli(DistilConfig)))
+    try:
+        print(distil(tyro.cli(DistilConfig)))
+    except (NstError, ValueError) as problem:
+        sys.exit(f"nstlib.distil: {problem}")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .errors import ImageError
+from .files import writing
 from .images import open_image, save_image, settings_of
 
 
@@ -43,10 +44,8 @@ def run_grid(
         ImageError: the folder cannot be written.
     """
     folder, cells = Path(folder), {}
-    try:
+    with writing(folder, ImageError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImageError(f"{folder}: cannot be made ({error}). Choose another folder.") from error
     for title, config in tqdm(configs.items(), desc="experiments", delay=1):
         settings = _changed(config) if is_dataclass(config) else dict(config)
         text = json.dumps(settings, default=str, sort_keys=True)
@@ -62,5 +61,5 @@ def run_grid(
 
 def _changed(config) -> dict[str, Any]:
     """The settings that differ from their defaults: a version with one setting more knows its old cells."""
-    values = {field.name: getattr(config, field.name) for field in fields(config)}
-    return {field.name: values[field.name] for field in fields(config) if values[field.name] != field.default}
+    defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(config)}
+    return {name: getattr(config, name) for name in defaults if getattr(config, name) != defaults[name]}

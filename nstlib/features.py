@@ -58,11 +58,13 @@ def layer_names(layout: str) -> list[str]:
     return names
 
 
-def vgg_weights(backbone: str):
-    """torchvision's weights for a backbone: the original Oxford features where torchvision has them."""
+def vgg_weights(backbone: str, preprocessing: str | None = None):
+    """torchvision's weights for a backbone: Oxford's where it has them, unless its own are wanted."""
     from torchvision.models import VGG16_Weights, VGG19_Weights
 
-    return {"vgg16": VGG16_Weights.IMAGENET1K_FEATURES, "vgg19": VGG19_Weights.IMAGENET1K_V1}[backbone]
+    if backbone == "vgg16" and preprocessing != "torchvision":
+        return VGG16_Weights.IMAGENET1K_FEATURES
+    return {"vgg16": VGG16_Weights.IMAGENET1K_V1, "vgg19": VGG19_Weights.IMAGENET1K_V1}[backbone]
 
 
 def default_backbone() -> str:
@@ -152,7 +154,8 @@ class FeatureExtractor(nn.Module):
         weights: `"default"`, the path of a state dict in torchvision's naming (it may stop early),
             or `None` for random weights drawn from seed 0, for tests.
         preprocessing: for a weights path: `"torchvision"` or `"oxford"`. `None` reads it from the
-            file's metadata, and without that takes `"torchvision"`.
+            file's metadata, and without that takes `"torchvision"`. For `"vgg16"` without a path `"torchvision"`
+            asks for the weights that torchvision trained itself, which pytorch/examples uses.
         pooling: `"max"` as in VGG, or `"avg"`, which Gatys et al. (2016, section 2) found to give
             slightly better pictures.
 
@@ -223,7 +226,7 @@ class FeatureExtractor(nn.Module):
         if weights is None:
             return _random_state(layout, slim=self.backbone == "compact"), PREPROCESSING["torchvision"]
         if weights == "default" and self.backbone != "compact":
-            return _download(self.backbone)
+            return _download(self.backbone, preprocessing)
         path = BUNDLED / "compact.safetensors" if weights == "default" else weights
         state, metadata = read_weights(path)
         if preprocessing is None and "mean" in metadata and "std" in metadata:
@@ -315,9 +318,9 @@ def _random_state(layout: str, slim: bool) -> dict[str, Tensor]:
     return state
 
 
-def _download(backbone: str) -> tuple[dict[str, Tensor], Preprocessing]:
-    """torchvision's own weights, through torchvision's own cache."""
-    weights = vgg_weights(backbone)
+def _download(backbone: str, preprocessing: str | None) -> tuple[dict[str, Tensor], Preprocessing]:
+    """torchvision's weights, through torchvision's own cache."""
+    weights = vgg_weights(backbone, preprocessing)
     try:
         state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except Exception as error:  # no network, half a file, or one that torch's unpickler stumbles over

@@ -17,8 +17,8 @@ from .losses import LossConfig, PerceptualLoss
 from .memory import Need, available, measured, within_memory
 from .samples import find_image, load_image
 
-FIXED = {"backbone", "weights", "preprocessing", "pooling", "style_layers", "content_layers", "style_scales"}
-FIXED |= {"device", "mask", "size", "style_scale"}  # what a running painter cannot change
+CHANGEABLE = {"style_weight", "content_weight", "tv_weight", "style_layer_weights", "style_blend", "formula"}
+CHANGEABLE |= {"optimiser", "step_size"}  # while a painter runs
 Scale = Annotated[Positive, Limit(lambda value: value <= 8, "up to 8")]
 
 
@@ -108,9 +108,9 @@ class GatysPainter:
         """Change settings of the running painting, such as `style_weight=200` or `style_blend=(1, 0)`.
 
         Raises:
-            ValueError: a setting that needs a new painter (the critic, its layers, the scales).
+            ValueError: a setting that needs a new painter (the critic, its layers, the scales), or is `stylize`'s.
         """
-        if fixed := sorted(FIXED & changes.keys()):
+        if fixed := sorted(changes.keys() - CHANGEABLE):
             raise ValueError(f"{', '.join(fixed)}: make a new GatysPainter to change this")
         config = replace(self.config, **changes)
         if "style_blend" in changes:
@@ -166,6 +166,7 @@ class GatysPainter:
         self.optimiser.step(self._evaluate)
         with torch.no_grad():
             self.image.clamp_(0, 1)
+            self.losses = {name: value.item() for name, value in self.loss(self.image).items()}  # of what is shown
         if self._accepted():
             self._watch_for_stall(n)
         return n
@@ -243,8 +244,8 @@ def stylize(
     sources = list(style) if isinstance(style, list | tuple) else [style]
     styles = [load_image(source) for source in sources]
     masks = [load_image(mask).mean(1, keepdim=True) for mask in config.mask] if config.mask else None
-    if not styles or (masks and len(masks) != len(styles)):
-        raise ValueError(f"{len(masks or [])} masks for {len(styles)} styles: give one mask for each style")
+    if masks and len(masks) != len(styles):
+        raise ValueError(f"{len(masks)} masks for {len(styles)} styles: give one mask for each style")
     loss = PerceptualLoss(config).to(device)
 
     def work(side: int) -> Tensor:

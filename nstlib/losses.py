@@ -13,7 +13,8 @@ from .arguments import Maps, Share, Weight, check_fields, checked
 from .features import Backbone, Expected, FeatureExtractor, Pooling, default_backbone
 from .images import resize
 
-Formula = Literal["scale_free", "gatys2016", "johnson2016", "pytorch_examples"]
+Formula = Literal["scale_free", "gatys2016", "johnson2016"]
+Preset = Literal["gatys2016", "johnson2016", "pytorch_examples"]
 CONTENT_LAYERS = {"compact": ("relu3_2",), "vgg16": ("relu2_2",), "vgg19": ("relu4_2",)}
 STYLE_LAYERS = {
     "compact": ("relu1_1", "relu2_1", "relu3_1", "relu3_4"),
@@ -44,6 +45,9 @@ class LossConfig:
         scales = self.style_scales
         if len(set(scales)) < len(scales) or 0 in scales:
             raise ValueError(f"style_scales={scales}: must be different numbers above 0, up to 1")
+        for name in ("content_layers", "style_layers"):
+            if len(set(getattr(self, name) or ())) < len(getattr(self, name) or ()):
+                raise ValueError(f"{name}={getattr(self, name)}: must be different layers")
         layers, weights = self.layers()[1], self.style_layer_weights
         if weights is not None and (len(weights) != len(layers) or not 0 < sum(weights) < float("inf")):
             raise ValueError(
@@ -113,84 +117,80 @@ def total_variation(image: Maps) -> Tensor:
     Johnson et al. (2016, section 3.3) sum squares instead; the absolute value (Rudin, Osher & Fatemi
     1992) spares edges, and the mean makes the weight independent of size.
     """
-    down = (image[..., 1:, :] - image[..., :-1, :]).abs()
-    across = (image[..., :, 1:] - image[..., :, :-1]).abs()
-    return sum(d.mean() if d.numel() else image.new_zeros(()) for d in (down, across))
+    differences = (image.diff(dim=dim).abs() for dim in (-2, -1))
+    return sum(d.mean() if d.numel() else image.new_zeros(()) for d in differences)
 
 
 def squared_variation(image: Tensor) -> Tensor:
     """Σ of squared differences of neighbours (Johnson et al. 2016, section 3.3), mean over the batch."""
-    down = (image[..., 1:, :] - image[..., :-1, :]).square().sum()
-    return (down + (image[..., :, 1:] - image[..., :, :-1]).square().sum()) / image.shape[0]
+    return sum(image.diff(dim=dim).square().sum() for dim in (-2, -1)) / image.shape[0]
 
 
-def _distance(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, int]:
-    """‖x − target‖² and ‖target‖² of each sample `(B,)`, summed in float32, and the elements of one sample."""
+def _squared_norm(x: Tensor) -> Tensor:
+    """‖x‖² of each sample `(B,)`, summed in float32."""
     dims, dtype = tuple(range(1, x.ndim)), torch.promote_types(x.dtype, torch.float32)
     # the norm's gradient keeps x's memory layout; that of .square().sum() is made in planes, and copied
-    squares = (torch.linalg.vector_norm(t, dim=dims, dtype=dtype).square() for t in (x - target, target))
-    return *squares, x[0].numel()
+    return torch.linalg.vector_norm(x, dim=dims, dtype=dtype).square()
 
 
 def relative(x: Tensor, target: Tensor) -> Tensor:
-    """‖x − target‖² / ‖target‖², mean over the batch: 0 is equal, about 1 is unrelated."""
-    difference, norm, _ = _distance(x, target)
-    return (difference / norm.clamp_min(1e-12)).mean()
+    """‖x − target‖² / ‖target‖², mean over the batch: 0 is equal, 1 a target against nothing.
+
+    Unrelated pictures have 1 to 3.
+    """
+    return (_squared_norm(x - target) / _squared_norm(target).clamp_min(1e-12)).mean()
 
 
 def half_sum(x: Tensor, target: Tensor) -> Tensor:
     """½ Σ (x − target)², mean over the batch (Gatys et al. 2016, equation 1)."""
-    return _distance(x, target)[0].mean() / 2
+    return _squared_norm(x - target).mean() / 2
 
 
 def quarter_sum(g: Tensor, target: Tensor) -> Tensor:
     """Gatys et al. 2016, equation 4. Their 1/(4N²M²) Σ (G − A)² is ¼ Σ of ours, which has 1/(NM) inside."""
-    return _distance(g, target)[0].mean() / 4
+    return _squared_norm(g - target).mean() / 4
 
 
 def per_element(x: Tensor, target: Tensor) -> Tensor:
-    """Σ (x − target)² / (C·H·W), mean over the batch (Johnson et al. 2016, equation 2)."""
-    difference, _, elements = _distance(x, target)
-    return difference.mean() / elements
+    """Σ (x − target)² / (C·H·W), mean over the batch (Johnson et al. 2016, equation 2).
 
-
-def plain_sum(g: Tensor, target: Tensor) -> Tensor:
-    """‖G − A‖²_F, mean over the batch (Johnson et al. 2016, equation 4)."""
-    return _distance(g, target)[0].mean()
+    Of Gram matrices too, over C², where their equation 4 has the plain sum: so does the authors' code, whose
+    weights are known, and pytorch/examples.
+    """
+    return _squared_norm(x - target).mean() / x[0].numel()
 
 
 # formula: content distance, style distance, total variation, and whether layers are averaged or summed
 DISTANCES = {
     "scale_free": (relative, relative, total_variation, True),
     "gatys2016": (half_sum, quarter_sum, squared_variation, True),  # the paper's w_l = 1/5
-    "johnson2016": (per_element, plain_sum, squared_variation, False),
-    "pytorch_examples": (per_element, per_element, squared_variation, False),
+    "johnson2016": (per_element, per_element, squared_variation, False),
 }
-PRESETS = {
+PRESETS: dict[Preset, LossConfig] = {
     "gatys2016": LossConfig(
         backbone="vgg19", content_weight=1.0, style_weight=1e3, formula="gatys2016", pooling="avg"
     ),  # Gatys et al. 2016, section 3: α/β = 1e-3. The paper says "conv"; as its authors' code, we take the ReLUs
     "johnson2016": LossConfig(
-        backbone="vgg16", content_weight=1.0, style_weight=5.0, tv_weight=1e-6, formula="johnson2016", pooling="max"
-    ),  # Johnson et al. 2016, section 3.2; weights as in the authors' code
+        backbone="vgg16", content_weight=1.0, style_weight=5.0, tv_weight=0.033, formula="johnson2016", pooling="max"
+    ),  # Johnson et al. 2016, layers of section 3.2, weights of the authors' code; its 1e-6 is for pixels of 0 … 255,
+    # and for half the squares: 1e-6 · 255² / 2. (For content the code takes relu3_3, the paper relu2_2.)
     "pytorch_examples": LossConfig(
-        backbone="vgg16", content_weight=1e5, style_weight=1e10, formula="pytorch_examples", pooling="max"
+        backbone="vgg16",
+        preprocessing="torchvision",  # torchvision's own VGG-16
+        content_weight=1e5,
+        style_weight=1e10,
+        formula="johnson2016",
+        pooling="max",
     ),
 }
 
 
 @checked
-def apply_preset(config: LossConfig, name: str) -> LossConfig:
-    """`config` with a preset's settings in every field of the losses that still has its default.
-
-    Raises:
-        ValueError: an unknown preset.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"preset={name!r}: choose {', '.join(PRESETS)}")
+def apply_preset(config: LossConfig, preset: Preset) -> LossConfig:
+    """`config` with a preset's settings in every field of the losses that still has its default."""
     default = {field.name: field.default for field in fields(config)}
     left = [field.name for field in fields(LossConfig) if getattr(config, field.name) == default[field.name]]
-    return replace(config, **{field: getattr(PRESETS[name], field) for field in left})
+    return replace(config, **{field: getattr(PRESETS[preset], field) for field in left})
 
 
 Targets = Mapping[str, Tensor]
@@ -242,6 +242,8 @@ class PerceptualLoss(nn.Module):
             blend: how much of each; scaled to a sum of 1, `None` for equal parts.
             masks: where each style goes, `(1, 1, H, W)` in [0, 1]; `None` for everywhere.
         """
+        if masks is not None and len(masks) != len(images):
+            raise ValueError(f"{len(masks)} masks for {len(images)} styles: give one mask for each style")
         self.styles = [self._grams(image) for image in images]
         self.masks = list(masks) if masks is not None else None
         self.set_blend(blend or (1.0,) * len(self.styles))

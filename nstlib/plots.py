@@ -95,13 +95,14 @@ def curves(
 
 
 def heat_maps(grams: Mapping[str, Tensor]) -> Figure:
-    """Gram matrices `(C, C)` as correlations between channels: dark is unrelated, bright goes together."""
+    """Gram matrices `(C, C)` as cosines between channels: red goes together, white is unrelated, blue is opposed."""
     figure, axes = plt.subplots(1, len(grams), figsize=(2.4 * len(grams), 2.6), layout="constrained", squeeze=False)
     for axis, (title, matrix) in zip(axes[0], grams.items(), strict=True):
         norms = matrix.diagonal().clamp_min(1e-12).sqrt()
-        axis.imshow((matrix / torch.outer(norms, norms)).cpu(), cmap="magma", vmin=0, vmax=1)
+        image = axis.imshow((matrix / torch.outer(norms, norms)).cpu(), cmap="RdBu_r", vmin=-1, vmax=1)
         axis.set_title(title, fontsize=11)
         axis.set_axis_off()
+    figure.colorbar(image, ax=axes, shrink=0.8, ticks=(-1, 0, 1))
     plt.close(figure)
     return figure
 

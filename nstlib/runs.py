@@ -52,13 +52,7 @@ def _step_of(line: str) -> float:
 
 def settings(config) -> dict:
     """The settings of a dataclass as plain data, equal before and after a file."""
-    return {name: _plain(value) for name, value in asdict(config).items()}
-
-
-def _plain(value):
-    if isinstance(value, Path):
-        return str(value)
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+    return json.loads(json.dumps(asdict(config), default=str))
 
 
 def copy(value):

@@ -39,8 +39,7 @@ class Masterpiece:
 
 HOST = "https://raw.githubusercontent.com/"
 with open(Path(__file__).with_name("masterpieces.csv"), encoding="utf-8", newline="") as _table:
-    _, *_rows = csv.reader(_table)
-MASTERPIECES = {name: Masterpiece(*row) for name, *row in _rows}
+    MASTERPIECES = {row.pop("name"): Masterpiece(**row) for row in csv.DictReader(_table)}
 
 
 def sample_names() -> dict[str, list[str]]:

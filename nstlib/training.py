@@ -1,4 +1,4 @@
-"""Train a fast network on one style (Johnson et al. 2016), on any device, losing nothing when stopped.
+"""Train a fast network (Johnson et al. 2016) on one style or several, on any device, losing nothing when stopped.
 
 Every random choice is a function of the seed and of the step's number: a checkpoint holds the network,
 the optimiser, the gradient scaler and how many steps are done, and from that the learning rate, the
@@ -33,7 +33,7 @@ from .photos import Draws, PhotoFolder, collate
 from .samples import load_image
 from .transformer import TransformerConfig, TransformerNet, adjustable, load_transformer
 
-MARGIN = 24  # pixels
+MAX_SHIFT = 24  # pixels between the two views
 PIXEL_WEIGHT = 10.0  # of the pixels at strength 0
 DARK = 1e-3  # mean square of the pixels that a darker photograph is taken to have, or a black one's loss is infinite
 VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
@@ -76,11 +76,13 @@ class TrainConfig(LossConfig):
         super().__post_init__()
         if Path(self.save_model).suffix != ".safetensors":
             raise ValueError(f"save_model={str(self.save_model)!r}: networks are saved as .safetensors")
+        if self.network.styles or self.network.legacy_range:
+            raise ValueError("network: styles and legacy_range are not for training; name the paintings in style")
 
     @property
     def margin(self) -> int:
         """How far apart the two views for the stability are at most; 0 without."""
-        return MARGIN if self.stability_weight and self.formula == "scale_free" else 0
+        return MAX_SHIFT if self.stability_weight and self.formula == "scale_free" else 0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ class TrainState:
     """What the trainer reports."""
 
     step: int  # optimiser steps done
-    losses: dict[str, float]  # content, style, tv and total, mean since the last report
+    losses: dict[str, float]  # content, style, tv, total, and stability or pixels where asked; mean since the last
     pictures_per_second: float  # over all processes, since the last report
     sheet: Path | None = None  # the sample sheet, where one was just saved
 
@@ -183,8 +185,8 @@ class Trainer:
         return self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
 
     def rate(self) -> float:
-        """Adam's rate now: a short warm-up, then a cosine down to 0."""
-        warm = min(1.0, (self.count + 1) / 50)
+        """Adam's rate now: a warm-up of 50 steps, or a tenth of a short run, then a cosine down to 0."""
+        warm = min(1.0, (self.count + 1) / min(50, 1 + self.steps // 10))
         progress = min(1.0, self.count / self.steps)
         return self.rate_scale * self.config.lr * warm * 0.5 * (1 + math.cos(math.pi * progress))
 
@@ -323,6 +325,10 @@ class Trainer:
         state |= {"rate_scale": self.rate_scale, "seconds": self.seconds}
         return runs.copy(state | {"scaler": scaler.state_dict() if scaler else {}})
 
+    def _settings(self) -> dict:
+        """Those of the run, with the critic that it took: the default depends on what is downloaded."""
+        return runs.settings(self.config) | {"backbone": self.loss.extractor.backbone}
+
     def _restore(self, state: dict) -> None:
         self.net.load_state_dict(state["net"])
         self.optimiser.load_state_dict(runs.copy(state["optimiser"]))
@@ -359,7 +365,7 @@ class Trainer:
         self.trained().save(self.config.save_model)
         sheet, path = self.sheet(), self.config.folder / "state.pth"
         with writing(path), write_aside(path) as aside:
-            torch.save(self._state() | {"config": runs.settings(self.config)}, aside)
+            torch.save(self._state() | {"config": self._settings()}, aside)
         return sheet
 
     def trained(self) -> TransformerNet:
@@ -389,7 +395,7 @@ class Trainer:
             "pictures_per_step": self.pictures_per_step,
             "steps": self.count,
             "stability_weight": config.stability_weight,
-            "started_from": config.init_model and Path(config.init_model).stem,
+            "started_from": Path(config.extend or config.init_model or "").stem or None,
             "machine": runs.machine(self.device),
             "precision": self.accelerator.mixed_precision,
             "seed": config.seed,
@@ -420,7 +426,7 @@ class Trainer:
 
     def _resume(self) -> None:
         path = self.config.folder / "state.pth"
-        now = runs.settings(self.config)
+        now = self._settings()
         try:
             saved = load_plain(path)
             before = saved["config"]
@@ -517,7 +523,7 @@ def _network(config: TrainConfig) -> TransformerNet:
             )
         return adjustable(old, (*old.config.styles, *config.names))
     init = load_transformer(config.init_model) if config.init_model else None
-    if len(config.names) == 1:
+    if len(config.names) == 1 and not (init and init.config.styles):
         return init or TransformerNet(config.network)
     return adjustable(init, config.names) if init else TransformerNet(replace(config.network, styles=config.names))
 

@@ -1,8 +1,10 @@
 """The fast network: one pass from photograph to painting (Johnson, Alahi & Fei-Fei, ECCV 2016)."""
 
+import copy
 import json
 import math
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -30,7 +32,7 @@ Width = Annotated[int, between(1, 512)]
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The layout of a network; the defaults are Johnson et al.'s (supplementary material, table 1)."""
+    """The layout of a network; but for norm and upsample the defaults are Johnson et al.'s (supplement, table 1)."""
 
     width: Width = 32  # channels of the first layer; the residual blocks have four times as many
     residual_blocks: Annotated[int, between(0, 512)] = 5  # at a quarter of the picture's size
@@ -79,7 +81,7 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-class StyleNorm(nn.Module):
+class ConditionalInstanceNorm(nn.Module):
     """Conditional instance norm (Dumoulin, Shlens & Kudlur 2017, equation 5): every style has its own γ and β.
 
     Row 0 belongs to the photograph itself, row i to the i-th style. `mix (B, rows)` says how much of each row a
@@ -122,12 +124,10 @@ class Convolution(nn.Sequential):
             layers.append(("pool", nn.MaxPool2d(2)))
         norm = InstanceNorm if config.norm == "instance" else nn.BatchNorm2d
         rows = len(config.styles) + 1
-        layers.append(("norm", StyleNorm(outputs, rows) if config.styles else norm(outputs, affine=True)))
+        layers.append(("norm", ConditionalInstanceNorm(outputs, rows) if config.styles else norm(outputs, affine=True)))
         if relu:
             layers.append(("relu", nn.ReLU(inplace=True)))
-        super().__init__()
-        for name, layer in layers:
-            self.add_module(name, layer)
+        super().__init__(OrderedDict(layers))
 
 
 class Residual(nn.Module):
@@ -185,7 +185,7 @@ class TransformerNet(nn.Module):
         x = _pad_to_multiple(x).contiguous(memory_format=torch.channels_last)  # (B, 3, 4h, 4w)
         if self.config.styles:
             mix = self.mix() if mix is None else mix
-            for norm in (module for module in self.modules() if isinstance(module, StyleNorm)):
+            for norm in (module for module in self.modules() if isinstance(module, ConditionalInstanceNorm)):
                 norm.mix = mix
         x = self.residual(self.down(x))  # (B, 4·width, h, w)
         x = self.paint(self.up(x))[..., :height, :width].float()  # (B, 3, H, W)
@@ -465,9 +465,7 @@ def _groups(state: dict[str, Tensor]) -> list[tuple[str, dict[str, Tensor]]]:
     for name, tensor in state.items():
         layer, _, key = name.rpartition(".")
         layers.setdefault(layer, {})[key] = tensor
-    convs = [item for item in layers.items() if item[1].get("weight", torch.empty(0)).ndim == 4]
-    norms = [item for item in layers.items() if item[1].get("weight", torch.empty(0)).ndim != 4]
-    return convs + norms
+    return sorted(layers.items(), key=lambda item: item[1].get("weight", torch.empty(0)).ndim != 4)
 
 
 # ── export ──────────────────────────────────────────────────────────────────────────────────────────
@@ -490,7 +488,7 @@ def export_onnx(net: TransformerNet, path: str | Path) -> Path:
     sides = {2: torch.export.Dim("height", min=16), 3: torch.export.Dim("width", min=16)}
     with torch.no_grad():
         program = torch.onnx.export(
-            net.cpu().eval(),
+            copy.deepcopy(net).cpu().eval(),
             (torch.rand(1, 3, 66, 79),),
             input_names=["picture"],
             output_names=["painting"],

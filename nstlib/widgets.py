@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -111,7 +112,8 @@ class ControlDesk(_Desk):
     Args:
         content: a sample's name or a file.
         styles: one or more samples' names, chosen at first.
-        config: where the sliders stand at first; of it `steps`, `init` and `mask` are not used.
+        config: where the sliders stand at first, and the critic; of it `steps`, `smallest`, `init`, `seed`, `mask`,
+            `preserve_colour` and `fit` are not used.
         seconds: how long one tick may take; sliders answer between ticks.
     """
 
@@ -145,7 +147,9 @@ class ControlDesk(_Desk):
         self.sliders = {
             name: _log_slider(name.replace("_", " "), getattr(self.config, name), *WEIGHTS[name]) for name in WEIGHTS
         }
-        self.layers = {name: _slider(name, 1.0, 2.0) for name in self.config.layers()[1]}
+        names = self.config.layers()[1]
+        weights = self.config.style_layer_weights or (1.0,) * len(names)
+        self.layers = {name: _slider(name, w, max(2.0, w)) for name, w in zip(names, weights, strict=True)}
         self.blend: dict[str, FloatSlider] = {}
         self.blend_box = VBox()
         self.play = Play(min=0, max=10**6, interval=150, show_repeat=False)
@@ -192,7 +196,7 @@ class ControlDesk(_Desk):
         self.shape = fit(self._photo.shape[-2:], config.size)
         content = frame(resize(self._photo, self.shape))
         image = content if image is None else frame(resize(image, self.shape))
-        styles = [load_image(name, config.size) for name in self.styles.value]
+        styles = [load_image(name, max(16, round(config.size * config.style_scale))) for name in self.styles.value]
         self.painter = GatysPainter(content, styles, config, image=image, loss=self.loss)
         self.history: dict[str, list[float]] = {"content": [], "style": []}
         self._draw(0.0)
@@ -286,8 +290,9 @@ class ControlDesk(_Desk):
 
     def _mix(self, styles: tuple[str, ...]) -> None:
         """One slider for the share of each style."""
-        old = {name: slider.value for name, slider in self.blend.items()}
-        self.blend = {name: _slider(name, old.get(name, 1.0), 1.0) for name in styles}
+        first = dict(zip(styles, self.config.style_blend or (), strict=False))
+        old = {name: slider.value for name, slider in self.blend.items()} or first
+        self.blend = {name: _slider(name, old.get(name, 1.0), max(1.0, old.get(name, 1.0))) for name in styles}
         for slider in self.blend.values():
             slider.observe(self._reweigh, "value")
         self.blend_box.children = tuple(self.blend.values()) if len(styles) > 1 else ()
@@ -302,9 +307,10 @@ class ControlDesk(_Desk):
         lines = [f"    {n}={getattr(config, n):.4g}," for n in ("content_weight", "style_weight", "tv_weight")]
         if config.style_layer_weights:
             lines.append(f"    style_layer_weights={tuple(round(w, 3) for w in config.style_layer_weights)},")
-        style = f'    dataset="photos", style="{self.styles.value[0]}", save_model="my_style.safetensors",'
-        more = "" if len(self.styles.value) == 1 else "  # a network learns one style: the first of the blend"
-        self._say("\n".join(["config = nst.TrainConfig(", style + more, *lines, ")"]))
+        names = ", ".join(f'"{name}"' for name in self.styles.value)
+        style = names if len(self.styles.value) == 1 else f"({names})"  # of several styles it is an adjustable one
+        first = f'    dataset="photos", style={style}, save_model="my_style.safetensors",'
+        self._say("\n".join(["config = nst.TrainConfig(", first, *lines, ")"]))
 
     def close(self) -> None:
         """Stop, and take the desk away."""
@@ -336,6 +342,7 @@ class Playground(_Desk):
         self, model: str | TransformerNet = "studio", content: str = "cat", quick: Side = 256, size: Side = 512
     ):
         self.net = model if isinstance(model, TransformerNet) else load_transformer(model).to(best_device())
+        self.model = model if isinstance(model, str) else "a network in memory"
         self.net.mix()  # says what is wrong with a network of one style
         super().__init__(content)
         self.quick, self.size, self._timer = quick, size, None
@@ -423,7 +430,7 @@ class Playground(_Desk):
         self.paint(self.size)
 
     def _record(self) -> dict:
-        return self.settings()
+        return {"model": self.model, **self.settings()}
 
     def save(self, _=None) -> None:
         """Save the picture at full size with its settings, under the name in the text field."""
@@ -455,7 +462,8 @@ def _button(label: str, pressed: Callable, **layout) -> Button:
 
 
 def _log_slider(label: str, value: float, low: float, high: float) -> FloatLogSlider:
-    value = min(max(value, 10**low), 10**high)
+    value = max(value, 10**low)  # it cannot show 0
+    high = max(high, math.log10(value))
     return FloatLogSlider(value, min=low, max=high, step=0.05, description=label, readout_format=".3g", style=LABEL)
 
 

@@ -220,6 +220,14 @@ def test_extend_leaves_the_others_to_the_bit(config):
     assert not torch.allclose(new(photo, new.mix("halftone")), new(photo, new.mix("swirl")), atol=1e-4)
 
 
+@pytest.mark.parametrize("style", ["halftone", "swirl"])
+def test_one_style_from_a_network_of_many(config, tmp_path, style):
+    """It has that style alone, and says from what it was made."""
+    TransformerNet(replace(TINY, styles=NAMES)).save(tmp_path / "three.safetensors")
+    net = train(replace(config, style=style, init_model=str(tmp_path / "three.safetensors")))
+    assert net.config.styles == (style,) and net.card["started_from"] == "three"
+
+
 def test_extend_what_cannot_be(config, tmp_path):
     TransformerNet(TINY).save(tmp_path / "plain.safetensors")
     with pytest.raises(ValueError, match="adjustable"):

@@ -157,6 +157,13 @@ def test_paint_a_folder(here, album, model, capsys):
     assert f"3 of 3 pictures painted into {here / 'album_tiny'}" in capsys.readouterr().out
 
 
+def test_paint_a_folder_into_itself_keeps_the_photographs(here, album, model):
+    before = {name: (album / name).read_bytes() for name in files(album)}
+    cli.main(["paint", "album", "--model", model, "--output", "album"])
+    assert all((album / name).read_bytes() == content for name, content in before.items())
+    assert files(album) == ["a.jpg", "a.png", "a_2.png", "a_3.png", "b.png", "b_2.png", "notes.txt"]
+
+
 @pytest.mark.parametrize("content", [".", "../album", "../album/"])
 def test_a_folders_paintings_come_beside_it(content, here, album, model, monkeypatch):
     monkeypatch.chdir(album)
@@ -248,7 +255,7 @@ def test_preset(command, asked):
     cli.main([*command.split(), "--preset", "pytorch_examples", "--style-weight", "5"])
     (config,) = asked
     said = (config.formula, config.backbone, config.pooling, config.content_weight, config.style_weight)
-    assert said == ("pytorch_examples", "vgg16", "max", 1e5, 5)  # what was said goes before the preset
+    assert said == ("johnson2016", "vgg16", "max", 1e5, 5)  # what was said goes before the preset
 
 
 def test_samples_are_listed(capsys):
@@ -310,6 +317,8 @@ def test_samples_are_listed(capsys):
         ("train --dataset . --style ink", ".: no photograph of at least 64 px"),
         ("train --dataset . --style ink --style-weight nan", "--style-weight nan: must be"),
         ("train --dataset . --style ink --width 0", "--width 0: must be"),
+        ("train --dataset . --style ink --styles a b", "name the paintings in style"),
+        ("paint cat --model studio --style swirl:0.7,swirl:0.3", "each style once"),
         ("train --dataset . --style ink --save-model m.pth", "--save-model 'm.pth'"),
         ("train --dataset . --style ink --preset gatys", "gatys2016"),
     ],

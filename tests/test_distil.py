@@ -28,8 +28,9 @@ from nstlib.distil import (
     second_moments,
     student_of,
 )
-from nstlib.errors import WeightsError
+from nstlib.errors import CheckpointError, ImageError, WeightsError
 from nstlib.features import FeatureExtractor, layer_names, read_weights
+from nstlib.images import save_image
 from nstlib.losses import gram
 
 WIDTHS = (6, 6, 8, 8, 10, 10, 10, 10)  # of the fake teacher
@@ -291,6 +292,26 @@ def test_half_finished_pictures_grow_old(config):
     pool.advance(FeatureExtractor("compact", ("relu1_1",), weights=None), 2)
     assert pool.ages == [0, 1]
     assert not torch.equal(pool.targets[0], targets[0]) and torch.equal(pool.targets[1], targets[1])
+
+
+def test_damaged_photographs_are_skipped(config, tmp_path, capsys):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(ImageError, match="no picture left"):
+        Crops(folder, 8, random.Random(1)).crop()
+    save_image(torch.rand(1, 3, 40, 40), folder / "good.png")
+    assert Crops(folder, 8, random.Random(1)).batch(8).shape == (8, 3, 8, 8)
+    assert "bad.png" in capsys.readouterr().out
+
+
+def test_other_settings_do_not_go_on(config):
+    distil(config)
+    with pytest.raises(CheckpointError, match=r"student.checkpoint.pth: was made with lr=.* \(now 0.5\)"):
+        distil(replace(config, lr=0.5))
+    config.output.with_suffix(".checkpoint.pth").write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError, match="another --output"):
+        distil(config)
 
 
 def test_no_pictures(config, tmp_path):

@@ -50,5 +50,5 @@ def test_dictionaries_do_as_well(tmp_path):
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(nst.ImageError, match="file: cannot be made"):
+    with pytest.raises(nst.ImageError, match="file: cannot be written"):
         run_grid(Counter(), CONFIGS, tmp_path / "file")

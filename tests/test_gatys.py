@@ -154,6 +154,14 @@ def test_lbfgs_lowers_the_loss(painter):
     assert painting.optimiser_name == "lbfgs" and not painting.notes
 
 
+def test_lbfgs_says_the_losses_of_its_picture(painter):
+    """Not those of the picture before it was clamped to [0, 1]."""
+    painting = painter(optimiser="lbfgs")
+    state = painting.step(10)
+    with torch.no_grad():
+        assert painting.loss(state.image)["total"].item() == pytest.approx(state.losses["total"])
+
+
 def test_stalled_lbfgs_hands_over_to_adam(painter, monkeypatch):
     painting = painter(optimiser="lbfgs")
     monkeypatch.setattr(painting.optimiser, "step", lambda closure: closure())  # goes nowhere
@@ -263,6 +271,8 @@ def test_configure_optimiser(painter, name):
         {"content_layers": ("relu1_1",)},
         {"style_scales": (1, 0.5)},
         {"device": "cpu"},
+        {"steps": 3},
+        {"preserve_colour": "luminance"},
         {"style_weight": -1},
         {"style_weight": math.nan},
         {"style_blend": (1, 1)},
@@ -338,7 +348,7 @@ def test_stylize_survives_an_ever_bad_loss(content, style, spoil):
         {"style_weight": 0, "content_weight": 0},
         {"step_size": 1e3},
         {"step_size": 1e30},
-        {"formula": "pytorch_examples", "style_weight": 1e21},
+        {"formula": "johnson2016", "style_weight": 1e21},
         {"formula": "gatys2016", "style_weight": 1e-8},
     ],
     ids=str,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 import nstlib as nst
 from nstlib import distil, losses
-from nstlib.transformer import StyleNorm
+from nstlib.transformer import ConditionalInstanceNorm
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
@@ -102,7 +102,7 @@ def test_choose_channels():
 
 def test_conditional_instance_norm():
     (conditional_instance_norm,) = taught("08", "conditional_instance_norm")
-    norm, mix = StyleNorm(5, 3), torch.tensor([[0.5, 0.2, 0.3], [0.0, 1.0, 0.0]])
+    norm, mix = ConditionalInstanceNorm(5, 3), torch.tensor([[0.5, 0.2, 0.3], [0.0, 1.0, 0.0]])
     torch.manual_seed(0)
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)

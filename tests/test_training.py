@@ -131,7 +131,8 @@ def test_rate_warms_up_and_falls_to_zero(config):
     for trainer.count in (0, 49, 100, 150, 200):
         rates.append(trainer.rate() / config.lr)
     cosine = [0.5 * (1 + math.cos(math.pi * count / 200)) for count in (49, 150)]
-    assert rates == pytest.approx([1 / 50, cosine[0], 0.5, cosine[1], 0])
+    assert rates == pytest.approx([1 / 21, cosine[0], 0.5, cosine[1], 0])  # a tenth of the run warms up
+    assert Trainer(replace(config, steps=10_000)).rate() / config.lr == pytest.approx(1 / 50)  # 50 steps at most
 
 
 @pytest.mark.parametrize(
@@ -458,6 +459,18 @@ def test_other_settings_refuse_to_go_on(config, monkeypatch, name, value):
     with pytest.raises(CheckpointError, match=rf"state\.pth: was made with {name}=.*now.*--checkpoint-dir"):
         train(replace(config, **{name: value}))
     assert files(config) == before
+
+
+def test_another_default_critic_refuses_to_go_on(config):
+    """As when VGG-19 has been downloaded since; the default is not the same then."""
+    config = replace(config, backbone=None)
+    cut(config, 5)
+    state = torch.load(config.folder / "state.pth", weights_only=True)
+    assert state["config"]["backbone"] == "compact"
+    state["config"]["backbone"] = "vgg19"
+    torch.save(state, config.folder / "state.pth")
+    with pytest.raises(CheckpointError, match=r"backbone=vgg19 \(now compact\)"):
+        train(config)
 
 
 def test_no_value_keeps_a_run_from_going_on(config, photo_file):

@@ -1,7 +1,9 @@
 """The control desk without a browser: its widgets change as under a hand, and what follows is looked at."""
 
 import asyncio
+import html
 import io
+from dataclasses import replace
 
 import pytest
 import torch
@@ -178,7 +180,6 @@ def test_save_where_it_cannot(desk, name, tmp_path, monkeypatch):
 
 
 def test_to_training_prints_settings_that_train(desk):
-    import html
     import re
 
     desk.sliders["style_weight"].value = 12.0
@@ -224,6 +225,17 @@ def test_a_desk_that_cannot_be_made_takes_none_away(desk, wrong):
 def test_message_is_escaped(desk):
     desk._uploaded({"new": upload("<b>.png", b"?", 8)})
     assert "<b>" not in desk.message.value and "&lt;b&gt;" in desk.message.value
+
+
+def test_sliders_start_at_the_config():
+    config = replace(CONFIG, style_weight=1e6, style_layer_weights=(0, 0, 1, 3), style_blend=(1, 0), style_scale=0.5)
+    desk = ControlDesk(styles=("swirl", "ink"), config=config)
+    shown = desk.settings()
+    assert shown.style_weight == pytest.approx(1e6) and shown.style_layer_weights == (0, 0, 1, 3)
+    assert shown.style_blend == (1, 0) and desk.painter.loss.blend == (1, 0)
+    desk.to_training()
+    assert 'style=("swirl", "ink")' in html.unescape(desk.message.value)
+    desk.close()
 
 
 # ── the playground ──────────────────────────────────────────────────────────────────────────────────
