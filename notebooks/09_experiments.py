@@ -181,8 +181,9 @@ picture("sheets/fast_curves.jpg", width=620)
 
 # %% [markdown]
 # From the same number of photographs a small batch makes more steps, and at first steps are what is lacking. Batches of 1 and of 4
-# meet after 500 photographs; those of 16 stay behind to the end, and four epochs of them look like two of the others. (They have a
-# second handicap: the learning rate warms up over the first steps, and of so few that is a large part.)
+# meet after 500 photographs; those of 16 stay behind to the end, and four epochs of them look like two of the others. (They had a
+# second handicap: the learning rate warmed up over 50 steps, and of so few that is a large part. In runs as short as these it is a
+# tenth now.)
 #
 # Here is a small version, live: one style, and 240 crops for each network.
 
