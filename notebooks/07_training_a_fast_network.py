@@ -187,10 +187,10 @@ print("total:", *[f"{h['total']:.2f}" for h in history])
 # are one dataclass, and the same names are the flags of `nst train` in a terminal.
 #
 # Its losses have other defaults than ours: two content layers (`relu2_2` keeps faces, `relu3_2` the rest), Gram matrices at full,
-# half and quarter size of the picture, and a little total variation. And it adds one loss of its own. A network that halves and doubles twice works in cells of four pixels, and likes to weave a
-# pattern into them that the critic takes for brushwork. But a brush knows nothing of pixels: if the photograph moves a little,
-# the painting should move with it. `stability_weight` asks for that: it counts the mean square of $S f_W(x)-f_W(Sx)$, where $S$ is
-# a random shift by up to 24 pixels.
+# half and quarter size of the picture, and a little total variation. And it adds one loss of its own. A network that halves and
+# doubles twice works in cells of four pixels, and likes to weave a pattern into them that the critic takes for brushwork. But a
+# brush knows nothing of pixels: if the photograph moves a little, the painting should move with it. `stability_weight` asks for
+# that: it counts the mean square of $S f_W(x)-f_W(Sx)$, where $S$ is a random shift by up to 24 pixels.
 
 # %%
 config = nst.TrainConfig(
