@@ -178,8 +178,8 @@ for name in ("adam", "lbfgs"):
 curves(histories, "total loss")
 
 # %% [markdown]
-# Step for step L-BFGS is a little ahead, and pays for it: it looks at the picture some sixty times in fifty steps. We stay with Adam,
-# which needs no history, never stalls, and takes it well when a weight changes on the way.
+# Step for step the two go side by side, and L-BFGS looks at the picture some six times in five steps. We stay with Adam, which needs
+# no history, never stalls, and takes it well when a weight changes on the way.
 
 # %% [markdown]
 # ## Keeping the colours

@@ -89,11 +89,11 @@ print(f"again      {time.perf_counter() - start:.1f} s")
 show([cell.image for cell in cells.values()], list(cells), columns=3, height=120)
 
 # %% [markdown]
-# To the right the content counts more, downwards the style. Here is the same on four times four, larger and painted for longer
-# (`python data/experiments.py`, run once):
+# To the right the content counts more, downwards the style. Here is the same on four times four, painted at twice the size and
+# for longer (`python data/experiments.py`, run once):
 
 # %%
-picture("sheets/weights.jpg")
+picture("sheets/weights.jpg", width=660)
 
 # %% [markdown]
 # Look along the diagonals from top left to bottom right, where both weights grow together: it is nearly the same picture all the
@@ -107,7 +107,7 @@ picture("sheets/weights.jpg")
 # each with average and with max pooling (`python data/experiments.py --teacher FILE`):
 
 # %%
-picture("sheets/critics.jpg")
+picture("sheets/critics.jpg", width=520)
 
 # %% [markdown]
 # One sees the family likeness. Gatys et al. found that average pooling gives slightly more appealing pictures than max pooling: the
@@ -164,9 +164,10 @@ show(
 )
 
 # %% [markdown]
-# L-BFGS is ahead all the way, Adam with steps of 0.1 of the pixel range is close behind, and with 0.01 it has not arrived. Our
-# default is Adam with 0.03: it needs no memory of the last twenty pictures, it never stalls, and the weights may change between two
-# steps, as they do on the control desk.
+# Adam with steps of 0.1 of the pixel range and L-BFGS run ahead side by side (look at the seconds: a step of L-BFGS takes longer);
+# with 0.03 Adam has nearly caught up in the end, and with 0.01 it has not arrived. Our default is Adam with 0.03: it jumps about less
+# than with 0.1, needs no memory of the last twenty pictures, never stalls, and the weights may change between two steps, as they do
+# on the control desk.
 #
 # ## Batch size and epochs of the fast network
 #
@@ -174,7 +175,7 @@ show(
 # photographs (`python data/experiments.py --photos DIR`), and the loss of those that saw each photograph four times:
 
 # %%
-picture("sheets/fast.jpg")
+picture("sheets/fast.jpg", width=560)
 
 # %%
 picture("sheets/fast_curves.jpg", width=620)
