@@ -141,7 +141,7 @@ CRITIC = nstlib.FeatureExtractor("compact", weights=None)
 PICTURES = {"a tensor", "an array"}  # refused as pictures by ImageError, which says their shape
 CALLS = [  # each with arguments that are good; each argument is then replaced by every bad value
     (nstlib.alpha_of, {"image": STRIP}, {}),
-    (nstlib.apply_preset, {"config": CONFIG, "name": "gatys2016"}, {}),
+    (nstlib.apply_preset, {"config": CONFIG, "preset": "gatys2016"}, {}),
     (best_device, {"name": "cpu"}, {"name": ABSENT}),
     (nstlib.export_onnx, {"net": NET, "path": "net.onnx"}, {}),
     (nstlib.FeatureExtractor, {"backbone": "compact", "layers": ("relu1_1",)}, {"backbone": ABSENT}),
@@ -228,7 +228,6 @@ CALLS = [  # each with arguments that are good; each argument is then replaced b
     (Playground, {"model": NET, "content": "cat", "quick": 64, "size": 96}, {}),
 ]
 NAMED = {  # in words that the command has too
-    ("apply_preset", "name"): "preset",
     ("best_device", "name"): "device",
     ("paint", "styles"): "style",
     ("mix", "styles"): "style",
