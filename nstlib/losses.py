@@ -136,7 +136,7 @@ def _squared_norm(x: Tensor) -> Tensor:
 def relative(x: Tensor, target: Tensor) -> Tensor:
     """‖x − target‖² / ‖target‖², mean over the batch: 0 is equal, 1 a target against nothing.
 
-    Unrelated pictures have 1 to 3.
+    Unrelated pictures have 0.8 to 3.
     """
     return (_squared_norm(x - target) / _squared_norm(target).clamp_min(1e-12)).mean()
 
