@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+# threads that wait for each other sleep, because other programs run beside them
+export OMP_WAIT_POLICY ?= PASSIVE
+UNIT := tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
+PARTS ?= unit hostile notebooks
 
-.PHONY: lab test unit hostile notebooks browser bench lint figures paintings gallery stamp colab html clean
+.PHONY: lab test unit unit-elsewhere hostile notebooks browser bench lint figures paintings gallery stamp colab html clean
 .DEFAULT_GOAL := lab
 
 $(VENV)/ready: pyproject.toml
@@ -17,10 +21,22 @@ $(VENV)/ready: pyproject.toml
 lab: $(VENV)/ready  ## open the series in JupyterLab
 	$(BIN)/jupyter lab $(ROOT) notebooks/00_start_here.ipynb
 
-test: unit hostile notebooks  ## every test, and every notebook executed
+test: $(VENV)/ready  ## every test, and every notebook executed: all parts, even when one fails, and then a line for each
+	@report=; failed=0; for part in $(PARTS); do \
+	  said=passed; start=$$(date +%s); $(MAKE) --no-print-directory $$part || { said=FAILED; failed=1; }; \
+	  tenths=$$((($$(date +%s) - start + 3) / 6)); \
+	  report="$$report$$(printf '%-16s%s %4s.%s min' $$part $$said $$((tenths / 10)) $$((tenths % 10)))\n"; \
+	done; printf "\n$$report"; exit $$failed
 
 unit: $(VENV)/ready  ## unit tests, under two minutes
-	$(BIN)/python -m pytest tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
+	$(BIN)/python -m pytest $(UNIT)
+
+unit-elsewhere: $(VENV)/ready  ## the numerical tests, as other x86 processors compute and with other numbers of threads
+	@failed=0; for isa in default/SSE41 avx2/AVX2; do for threads in 1 2; do \
+	  echo "ATEN_CPU_CAPABILITY=$${isa%/*} ONEDNN_MAX_CPU_ISA=$${isa#*/} TEST_THREADS=$$threads"; \
+	  ATEN_CPU_CAPABILITY=$${isa%/*} ONEDNN_MAX_CPU_ISA=$${isa#*/} TEST_THREADS=$$threads \
+	  $(BIN)/python -m pytest -m numeric $(UNIT) || failed=1; \
+	done; done; exit $$failed
 
 hostile: $(VENV)/ready  ## damaged files, killed runs, full disks, absurd numbers; prints what was survived
 	$(BIN)/python -m pytest tests/hostile -rs

@@ -33,6 +33,7 @@ from nstlib.features import FeatureExtractor, layer_names, read_weights
 from nstlib.images import save_image
 from nstlib.losses import gram
 
+pytestmark = pytest.mark.numeric
 WIDTHS = (6, 6, 8, 8, 10, 10, 10, 10)  # of the fake teacher
 
 

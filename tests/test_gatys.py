@@ -16,6 +16,7 @@ from nstlib.images import save_image
 from nstlib.losses import LossConfig, PerceptualLoss
 from nstlib.memory import Need
 
+pytestmark = pytest.mark.numeric
 QUICK = GatysConfig(backbone="compact", size=32, smallest=16, steps=3, device="cpu")
 
 
@@ -159,7 +160,8 @@ def test_lbfgs_says_the_losses_of_its_picture(painter):
     painting = painter(optimiser="lbfgs")
     state = painting.step(10)
     with torch.no_grad():
-        assert painting.loss(state.image)["total"].item() == pytest.approx(state.losses["total"])
+        # float32, and the picture may lie otherwise in memory; the clamping changes far more
+        assert painting.loss(state.image)["total"].item() == pytest.approx(state.losses["total"], rel=1e-4)
 
 
 def test_stalled_lbfgs_hands_over_to_adam(painter, monkeypatch):
@@ -172,10 +174,11 @@ def test_stalled_lbfgs_hands_over_to_adam(painter, monkeypatch):
     assert painting.step(20).losses["total"] < state.losses["total"]
 
 
-def test_heavier_weights_are_no_stall(painter):
+def test_heavier_weights_are_no_stall(painter, monkeypatch):
     painting = painter(optimiser="lbfgs")
-    painting.step(10)
-    painting.configure(style_weight=1e5)
+    monkeypatch.setattr(painting.optimiser, "step", lambda closure: closure())  # goes nowhere
+    painting.step(20)
+    painting.configure(style_weight=1e5)  # of what was gained before nothing counts any more
     painting.step(30)
     assert painting.optimiser_name == "lbfgs" and not painting.notes
 
@@ -186,7 +189,7 @@ def test_start(content, style, tmp_path, init):
     painted = stylize(content, style, replace(QUICK, steps=0, smallest=32, init=path if init == "file" else init))
     expected = {"content": content, "file": torch.full_like(content, 0.6)}.get(init)
     if expected is not None:
-        torch.testing.assert_close(painted, expected, atol=1 / 254, rtol=0)
+        torch.testing.assert_close(painted, expected, atol=0.51 / 255, rtol=0)  # a file has 8 bits
     else:
         assert (painted - content).abs().mean() > 0.2
     assert painted.shape == content.shape
@@ -213,7 +216,7 @@ def test_transparency_is_flattened_on_white(style):
 def test_blend_of_one_style_is_that_style_alone(content, style):
     other = torch.rand(1, 3, 20, 20)
     both = stylize(content, [other, style], replace(QUICK, style_blend=(0, 1)))
-    torch.testing.assert_close(both, stylize(content, style, QUICK))
+    assert torch.equal(both, stylize(content, style, QUICK))  # a target of 0 · G₁ + 1 · G₂ is G₂ to the bit
     assert not torch.allclose(both, stylize(content, [other, style], QUICK), atol=1e-3)
 
 
@@ -237,14 +240,16 @@ def test_configure_changes_the_total_not_the_picture(painter):
     painting.configure(style_weight=7, content_weight=2, tv_weight=3)
     assert torch.equal(painting.state().image, before.image)
     losses = painting.step().losses
-    assert losses["total"] == pytest.approx(7 * losses["style"] + 2 * losses["content"] + 3 * losses["tv"], rel=1e-5)
+    assert losses["total"] == pytest.approx(
+        7 * losses["style"] + 2 * losses["content"] + 3 * losses["tv"], rel=1e-5
+    )  # a float32 sum of three
     assert painting.state().step == 3
 
 
 def test_configure_blend(content, style):
     painter = GatysPainter(content, [style, content], QUICK)
     painter.configure(style_blend=(0, 1))
-    assert painter.step().losses["style"] == pytest.approx(0, abs=1e-6)
+    assert painter.step().losses["style"] == pytest.approx(0, abs=1e-6)  # a square of roundings
     painter.configure(style_blend=(1, 0))
     assert painter.step().losses["style"] > 0.01
     painter.configure(style_blend=None)

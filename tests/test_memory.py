@@ -15,6 +15,7 @@ from nstlib.images import fit
 from nstlib.memory import Need, available, measured, within_memory
 from nstlib.transformer import TransformerConfig, TransformerNet
 
+pytestmark = pytest.mark.numeric
 CONFIG = GatysConfig(backbone="compact", size=64, smallest=32, steps=1, device="cpu")
 SHAPES = [(48, 64), (192, 256), (768, 1024), (3072, 4096)]
 

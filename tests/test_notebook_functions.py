@@ -1,4 +1,7 @@
-"""What a notebook writes out by hand does the same as the library's function of that name."""
+"""What a notebook writes out by hand does the same as the library's function of that name.
+
+In float64, where roundings are far smaller than mistakes.
+"""
 
 import ast
 from dataclasses import replace
@@ -8,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import apart, gradients
 
 import nstlib as nst
 from nstlib import distil, losses
 from nstlib.transformer import ConditionalInstanceNorm
 
+pytestmark = pytest.mark.numeric
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
@@ -28,7 +33,12 @@ def taught(notebook: str, *names: str):
 
 @pytest.fixture
 def other() -> torch.Tensor:
-    return torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(2))
+    return torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(2)).double()
+
+
+@pytest.fixture
+def noise(noise) -> torch.Tensor:
+    return noise.double()
 
 
 def test_to_tensor():
@@ -55,38 +65,40 @@ def test_gram(noise):
 def test_style_loss(noise, other):
     _, style_loss = taught("03", "gram", "style_loss")
     config = nst.LossConfig(backbone="compact")
-    loss = nst.PerceptualLoss(config)
+    loss = nst.PerceptualLoss(config).double()
     loss.set_content(other)
     loss.set_styles([other])
     with torch.no_grad():
         target = {name: f for name, f in loss.extractor(other).items() if name in loss.style_layers}
-        assert style_loss(loss.extractor(noise), target).item() == pytest.approx(loss(noise)["style"].item(), rel=1e-4)
+        assert style_loss(loss.extractor(noise), target).item() == pytest.approx(loss(noise)["style"].item())
 
 
 def test_paint(noise, other):
     (paint,) = taught("04", "paint")
     config = nst.GatysConfig(backbone="compact", device="cpu")
-    painter = nst.GatysPainter(noise, [other], config)
+    painter = nst.GatysPainter(noise, [other], config, loss=nst.PerceptualLoss(config).double())
     painted, history = paint(painter.loss, noise, 5)
     state = painter.step(5)
-    torch.testing.assert_close(painted, state.image, atol=1e-5, rtol=0)
-    assert history[-1]["total"] == pytest.approx(state.losses["total"], rel=1e-4)
+    torch.testing.assert_close(painted, state.image)
+    assert history[-1]["total"] == pytest.approx(state.losses["total"])
 
 
 def test_train(config, monkeypatch):
+    """The losses and the gradient of the first step, and the optimiser; what follows repeats them."""
     (loop,) = taught("07", "train")
     weights = {"style_weight": 0.1, "content_weight": 0.1}  # gradients so small that the trainer does not clip them
-    config = replace(config, steps=4, style_scales=(1.0, 0.5, 0.25), stability_weight=0.0, **weights)
+    config = replace(config, steps=1, style_scales=(1.0, 0.5, 0.25), stability_weight=0.0, **weights)
     monkeypatch.setattr(nst.Trainer, "rate", lambda self: 1e-3)
     trainer = nst.Trainer(config)
     net = nst.TransformerNet(config.network)
     net.load_state_dict(trainer.net.state_dict())
-    batches = (torch.stack([trainer.photos[2 * i][0], trainer.photos[2 * i + 1][0]]) for i in range(4))
-    history = loop(net, trainer.loss, batches, 4, 1e-3)
-    state = trainer.step(4)
-    assert state.losses["total"] == pytest.approx(np.mean([losses["total"] for losses in history]), rel=1e-4)
-    for name, tensor in trainer.net.state_dict().items():
-        torch.testing.assert_close(net.state_dict()[name], tensor, atol=1e-4, rtol=0)
+    batches = (torch.stack([trainer.photos[i][0] for i in range(2)]) for _ in range(1))
+    with gradients() as seen:
+        history = loop(net, trainer.loss, batches, 1, 1e-3)
+        state = trainer.step()
+    assert state.losses["total"] == pytest.approx(history[0]["total"], rel=1e-3)  # float32, see `apart`
+    assert apart(seen[0][1], seen[1][1]) < 1e-3
+    assert seen[0][0] == seen[1][0] and seen[0][0]["lr"] == 1e-3
 
 
 def test_distance(noise, other):

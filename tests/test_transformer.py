@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import apart
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -20,6 +21,7 @@ from nstlib.images import open_image
 from nstlib.samples import load_image
 from nstlib.transformer import TransformerConfig, TransformerNet, export_onnx, load_transformer, model_files, paint
 
+pytestmark = pytest.mark.numeric
 SMALL = {"width": 4, "residual_blocks": 1}
 SWITCHES = [
     {},
@@ -119,8 +121,8 @@ def test_a_tiny_picture_is_continued_by_its_border():
 
 @torch.inference_mode()
 def test_a_picture_does_not_depend_on_its_batch():
-    net, photos = small().train(), picture(24, 32, batch=3)
-    torch.testing.assert_close(net(photos)[1:2], net(photos[1:2]), rtol=1e-4, atol=1e-5)
+    net, photos = small().double().train(), picture(24, 32, batch=3).double()
+    torch.testing.assert_close(net(photos)[1:2], net(photos[1:2]))  # the output is rounded to float32, once
 
 
 def test_gradients_reach_every_weight():
@@ -366,12 +368,14 @@ class Example(nn.Module):
 
 
 def assert_paints_alike(net, example):
+    """In float64; the painting itself is rounded to float32, at 0 … 255."""
+    net.double(), example.double()
     for size in [(16, 20), (40, 64)]:
         with torch.inference_mode():
-            painted, expected = net(picture(*size)), example(picture(*size) * 255) / 255
+            painted, expected = net(picture(*size).double()), example(picture(*size).double() * 255).float() / 255
         inside = (expected == expected.clamp(0, 1)).float().mean()
         assert 0.3 < inside < 1  # some is clamped, but not so much that little is left to compare
-        torch.testing.assert_close(painted, expected.clamp(0, 1), rtol=0, atol=1e-4)
+        torch.testing.assert_close(painted, expected.clamp(0, 1))
 
 
 @pytest.mark.parametrize("width", [4, 6])
@@ -495,7 +499,7 @@ def test_onnx_paints_alike(tmp_path):
         (painted,) = session.run(["painting"], {"picture": picture(*size).numpy()})
         with torch.inference_mode():
             expected = net(picture(*size))
-        torch.testing.assert_close(torch.from_numpy(painted), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(torch.from_numpy(painted), expected, rtol=0, atol=1e-3)  # float32, two engines
 
 
 def test_onnx_ending(tmp_path):
@@ -565,5 +569,4 @@ def test_the_gradient_of_a_batch_is_that_of_its_pictures(styles):
             (net(photos[i]).double() - wanted[i]).square().sum().backward()
         return [p.grad.clone() for p in net.parameters()]
 
-    together, apart = gradients([slice(0, 2)]), gradients([slice(0, 1), slice(1, 2)])
-    torch.testing.assert_close(apart, together, atol=1e-5, rtol=1e-4)  # the output is float32
+    assert apart(gradients([slice(0, 1), slice(1, 2)]), gradients([slice(0, 2)])) < 1e-5  # the output is float32
