@@ -42,7 +42,7 @@ hostile: $(VENV)/ready  ## damaged files, killed runs, full disks, absurd number
 	$(BIN)/python -m pytest tests/hostile -rs
 
 notebooks: $(VENV)/ready  ## execute every notebook and the solutions of its exercises, in copies
-	$(BIN)/python tests/with_solutions.py
+	$(BIN)/python tests/tools/with_solutions.py
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 -W default build/executed/notebooks
 
 browser: $(VENV)/ready  ## open the desks in JupyterLab and move their sliders; skips without chromium
@@ -55,7 +55,7 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 figures: $(VENV)/ready  ## run the .py sources and store them, with pictures, as .ipynb
-	$(BIN)/python tests/build_notebooks.py
+	$(BIN)/python tests/tools/build_notebooks.py
 
 paintings: $(VENV)/ready  ## paint the bundled style pictures anew
 	$(BIN)/python data/paint.py
@@ -64,13 +64,13 @@ gallery: $(VENV)/ready  ## paint the README's gallery anew
 	$(BIN)/python data/gallery.py
 
 stamp: $(VENV)/ready  ## make stamp REPO=owner/name: say where the repository is published
-	$(BIN)/python tests/stamp.py "$(REPO)"
+	$(BIN)/python tests/tools/stamp.py "$(REPO)"
 
 colab: $(VENV)/ready  ## every notebook as on Colab: its versions, nstlib installed by the first cell
-	$(BIN)/python tests/colab.py
+	$(BIN)/python tests/tools/colab.py
 
 html: $(VENV)/ready  ## the series as a small static site, build/html
-	$(BIN)/python tests/build_html.py
+	$(BIN)/python tests/tools/build_html.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

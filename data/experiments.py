@@ -1,4 +1,4 @@
-"""The larger experiments of notebook 09, run once; their sheets are stored in data/sheets.
+"""The larger experiments of notebook 09, run once; their sheets are stored in nstlib/figures/sheets.
 
 python data/experiments.py [--photos DIR] [--teacher FILE]
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from PIL import Image
 
 import nstlib as nst
-from nstlib.experiments import Cell, run_grid
-from nstlib.files import write_aside
-from nstlib.plots import curves, sheet
+from nstlib.screen.experiments import Cell, run_grid
+from nstlib.screen.plots import curves, sheet
+from nstlib.storage import write_aside
 
-HERE = Path(__file__).parent / "sheets"
+HERE = Path(__file__).parents[1] / "nstlib" / "figures" / "sheets"
 CACHE = Path(__file__).parents[1] / "build" / "experiments"
 BASE = nst.GatysConfig(backbone="compact", size=320, device="cpu")
 LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")  # that all critics have

@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 import nstlib as nst
-from nstlib.files import write_aside
-from nstlib.plots import sheet
+from nstlib.screen.plots import sheet
+from nstlib.storage import write_aside
 
 PHOTOGRAPHS = ("astronaut", "cat", "coffee")
 CORNERS = ("stained_glass", "starry_night", "woodblock", "halftone")
@@ -50,9 +50,9 @@ def store(page: Image.Image, name: str) -> None:
 def optimisation() -> None:
     """One row a photograph; the styles above."""
     styles = list(nst.PAINTINGS)
-    tiles = [Image.new("RGB", (230, 230), "white")] + [square(nst.find_image(style)) for style in styles]
+    tiles = [Image.new("RGB", (230, 230), "white")] + [square(nst.open_image(style)) for style in styles]
     for photograph in PHOTOGRAPHS:
-        tiles.append(square(nst.find_image(photograph)))
+        tiles.append(square(nst.open_image(photograph)))
         for style in styles:
             tiles.append(square(nst.to_pil(nst.stylize(photograph, style, CONFIG))))
     store(sheet(tiles, columns=len(styles) + 1, height=170), "gallery.jpg")

@@ -892,7 +892,9 @@ def main():
     """Paint the pictures that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"from {', '.join(PAINTINGS)}; all if left out")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "paintings", metavar="DIR")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).parents[1] / "nstlib" / "paintings", metavar="DIR"
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(PAINTINGS)
     if unknown:

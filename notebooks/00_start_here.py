@@ -53,7 +53,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 import torch
 
 import nstlib as nst
-from nstlib.plots import show
+from nstlib import show
 
 gpu = torch.cuda.is_available()
 config = nst.GatysConfig(size=512 if gpu else 384, steps=200 if gpu else 80)

@@ -42,7 +42,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nstlib as nst
-from nstlib.plots import show
+from nstlib import show
 
 # %% [markdown]
 # ## From file to tensor
@@ -52,7 +52,7 @@ from nstlib.plots import show
 # dimension in front, so that several pictures can travel together: `(B, 3, H, W)`, values in [0, 1].
 
 # %%
-image = nst.find_image("cat")
+image = nst.open_image("cat")
 
 
 def to_tensor(image) -> Tensor:

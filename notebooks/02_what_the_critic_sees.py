@@ -40,7 +40,8 @@ import torch
 from torch import Tensor
 
 import nstlib as nst
-from nstlib.plots import curves, feature_maps, show
+from nstlib import show
+from nstlib.screen.plots import curves, feature_maps
 
 gpu = torch.cuda.is_available()
 size, steps = (320, 400) if gpu else (192, 150)
@@ -134,7 +135,7 @@ small = nst.load_image("cat", size=size)
 noise = torch.rand(small.shape, generator=torch.Generator().manual_seed(0))
 rebuilt, histories = [], {}
 for layer in ("relu1_1", "relu2_2", "relu3_2", "relu3_4"):
-    config = nst.GatysConfig(backbone="compact", content_layers=(layer,), style_weight=0, tv_weight=0.1, step_size=0.05)
+    config = nst.GatysConfig(backbone="compact", content_layers=(layer,), style_weight=0, tv_weight=0.1, lr=0.05)
     painter = nst.GatysPainter(small, [small], config, image=noise)
     histories[layer] = [painter.step().losses["content"] for _ in range(steps)]
     rebuilt.append(painter.state().image)
@@ -173,7 +174,7 @@ curves(histories, "content loss")
 # general (a *prior*), such as total variation, can object.
 #
 # ```python
-# config = nst.GatysConfig(backbone="compact", content_layers=("relu3_4",), style_weight=0, step_size=0.05)
+# config = nst.GatysConfig(backbone="compact", content_layers=("relu3_4",), style_weight=0, lr=0.05)
 # show(nst.GatysPainter(small, [small], config, image=noise).step(steps).image, height=300)
 # ```
 # </details>

@@ -40,7 +40,8 @@ import torch
 from torch import Tensor
 
 import nstlib as nst
-from nstlib.plots import heat_maps, show
+from nstlib import show
+from nstlib.screen.plots import heat_maps
 
 gpu = torch.cuda.is_available()
 size, steps = (384, 300) if gpu else (192, 100)
@@ -153,7 +154,7 @@ painting = nst.load_image("stained_glass", size=size)
 noise = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(0))
 textures = []
 for depth in range(1, 5):
-    config = nst.GatysConfig(backbone="compact", style_layers=layers[:depth], content_weight=0, step_size=0.05)
+    config = nst.GatysConfig(backbone="compact", style_layers=layers[:depth], content_weight=0, lr=0.05)
     painter = nst.GatysPainter(noise, [painting], config)
     textures.append(painter.step(steps).image)
 titles = ["the painting", *["up to " + name for name in layers]]
@@ -178,7 +179,7 @@ for name in ("stained_glass", "swirl", "woodblock"):
         smallest=48,
         content_weight=0,
         init="noise",
-        step_size=0.05,
+        lr=0.05,
     )
     grown.append(nst.stylize(canvas, name, config))
 show(grown, ["stained_glass", "swirl", "woodblock"], height=190)
@@ -193,7 +194,7 @@ show(grown, ["stained_glass", "swirl", "woodblock"], height=190)
 # <details><summary>Solution</summary>
 #
 # ```python
-# config = nst.GatysConfig(backbone="compact", size=256, steps=50, smallest=48, content_weight=0, init="noise", step_size=0.05)
+# config = nst.GatysConfig(backbone="compact", size=256, steps=50, smallest=48, content_weight=0, init="noise", lr=0.05)
 # show(nst.stylize(canvas, ["swirl", "woodblock"], config), height=300)
 # ```
 # </details>

@@ -46,7 +46,9 @@ import torch
 from torch import Tensor
 
 import nstlib as nst
-from nstlib.plots import curves, show
+from nstlib import show
+from nstlib.painting.stylize import pyramid
+from nstlib.screen.plots import curves
 
 gpu = torch.cuda.is_available()
 backbone = "compact"  # or "vgg19"
@@ -84,10 +86,10 @@ with torch.no_grad():
 
 
 # %%
-def paint(loss: nst.PerceptualLoss, start: Tensor, steps: int, step_size: float = 0.03):
+def paint(loss: nst.PerceptualLoss, start: Tensor, steps: int, lr: float = 0.03):
     """Minimise the loss over the pixels of a picture (1, 3, H, W); returns it and the losses on the way."""
     image, history = start.clone().requires_grad_(), []
-    optimiser = torch.optim.Adam([image], lr=step_size, betas=(0.9, 0.99))
+    optimiser = torch.optim.Adam([image], lr=lr, betas=(0.9, 0.99))
     for _ in range(steps):
         optimiser.zero_grad()
         losses = loss(image)
@@ -127,7 +129,7 @@ print("same picture as the loop above:", torch.allclose(state.image, painted, at
 
 # %%
 large = replace(base, size=size * 3 // 2, steps=steps * 4 // 5, style_weight=200)
-print("sizes:", nst.pyramid(large.size))
+print("sizes:", pyramid(large.size))
 one_size = nst.stylize("astronaut", "swirl", replace(large, smallest=large.size))
 coarse_to_fine = nst.stylize("astronaut", "swirl", large)
 show([one_size, coarse_to_fine], ["one size", "pyramid"], height=384)
@@ -221,7 +223,7 @@ show([blended, masked], ["half and half", "swirl left, halftone right"], height=
 # | pixels of any value | from 0 to 1 | stays a picture |
 # | – | total variation | keeps speckle away, if asked |
 #
-# `nst.apply_preset(nst.GatysConfig(), "gatys2016")` gives settings with the paper's own layers, formulas and weights (it needs
+# `nst.GatysConfig(**nst.PRESETS["gatys2016"])` gives settings with the paper's own layers, formulas and weights (it needs
 # VGG-19); in a terminal that is `--preset gatys2016`.
 #
 # ## Exercises

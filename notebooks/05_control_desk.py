@@ -39,8 +39,8 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 from dataclasses import replace
 
 import nstlib as nst
-from nstlib.plots import curves, picture, show
-from nstlib.widgets import ControlDesk
+from nstlib import ControlDesk, show
+from nstlib.screen.plots import curves, picture
 
 # %% [markdown]
 # ## The desk

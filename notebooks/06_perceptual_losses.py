@@ -41,7 +41,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nstlib as nst
-from nstlib.plots import curves, show
+from nstlib import show
+from nstlib.screen.plots import curves
 
 gpu = torch.cuda.is_available()
 size, steps = (256, 300) if gpu else (160, 120)

@@ -47,7 +47,8 @@ import torch
 import torch.nn.functional as F
 
 import nstlib as nst
-from nstlib.plots import LivePlot, architecture, show
+from nstlib import show
+from nstlib.screen.plots import LivePlot, architecture
 
 gpu = torch.cuda.is_available()
 width, side, steps = (32, 256, 3000) if gpu else (16, 128, 500)
@@ -210,7 +211,7 @@ config = nst.TrainConfig(
 
 
 # %%
-def pull_the_plug(state: nst.TrainState) -> None:
+def pull_the_plug(state) -> None:
     if state.step == steps // 4:
         signal.raise_signal(signal.SIGINT)
 
@@ -305,7 +306,7 @@ if in_earnest:
 # nst photos val2017
 # nst train --dataset photos/val2017 --style great_wave \
 #     --save-model my_style.safetensors --width 32 --epochs 8 --batch-size 8
-# accelerate launch -m nstlib.cli train …   # on several GPUs or machines
+# accelerate launch -m nstlib.screen.cli train …   # on several GPUs or machines
 # nst paint holiday/ --model my_style.safetensors
 # ```
 #

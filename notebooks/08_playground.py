@@ -46,8 +46,8 @@ import torch
 from torch import Tensor
 
 import nstlib as nst
-from nstlib.plots import picture, show
-from nstlib.widgets import Playground
+from nstlib import Playground, show
+from nstlib.screen.plots import picture
 
 gpu = torch.cuda.is_available()
 size, steps = (768, 1500) if gpu else (448, 200)
@@ -243,7 +243,7 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # ## Exercises
 #
-# **1.** `net.mix("swirl")` is the row of shares that goes into the network. What lies *beyond* strength 1?
+# **1.** `net.blend("swirl")` is the row of shares that goes into the network. What lies *beyond* strength 1?
 #
 # <details><summary>Solution</summary>
 #
@@ -252,7 +252,7 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # ```python
 # with torch.no_grad():
-#     more = [net(photo, s * net.mix("swirl") + (1 - s) * net.mix("swirl", 0.0)) for s in (1.0, 1.3, 1.6)]
+#     more = [net(photo, s * net.blend("swirl") + (1 - s) * net.blend("swirl", 0.0)) for s in (1.0, 1.3, 1.6)]
 # show(more, ["1", "1.3", "1.6"])
 # ```
 # </details>
@@ -277,7 +277,7 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 # ```python
 # ways = [i / 12 for i in [*range(13), *range(11, 0, -1)]]
 # film = [nst.paint("cat", net, 256, styles={"watercolour": 1 - w, "starry_night": w}) for w in ways]
-# nst.save_film(film, work / "walk.gif")
+# nst.Film(film).save(work / "walk.gif")
 # ```
 # </details>
 #

@@ -45,8 +45,9 @@ from pathlib import Path
 import torch
 
 import nstlib as nst
-from nstlib.experiments import run_grid
-from nstlib.plots import curves, picture, show
+from nstlib import show
+from nstlib.screen.experiments import run_grid
+from nstlib.screen.plots import curves, picture
 
 gpu = torch.cuda.is_available()
 size, steps = (512, 150) if gpu else (160, 60)
@@ -150,7 +151,7 @@ show([cell.image for cell in cells.values()], list(cells), columns=2, height=160
 
 # %%
 flat = replace(base, size=size, smallest=size, steps=2 * steps)
-configs = {f"Adam {lr}": replace(flat, step_size=lr) for lr in (0.01, 0.03, 0.1)}
+configs = {f"Adam {lr}": replace(flat, lr=lr) for lr in (0.01, 0.03, 0.1)}
 configs["L-BFGS"] = replace(flat, optimiser="lbfgs")
 cells = run_grid(painting, configs, work / "optimisers")
 curves({name: (cell.numbers["steps"], cell.numbers["total"]) for name, cell in cells.items()})

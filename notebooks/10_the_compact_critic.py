@@ -46,7 +46,7 @@ from PIL import Image
 from torch import Tensor
 
 import nstlib as nst
-from nstlib.plots import show
+from nstlib import show
 
 # %% [markdown]
 # The teacher is the first three blocks of the original VGG-19 (Simonyan & Zisserman). Its weights are not part of this project, so
@@ -55,7 +55,7 @@ from nstlib.plots import show
 # here and now.
 
 # %%
-folder = next(path for path in (Path("../data/critic"), Path(nst.__file__).parent / "critic") if path.exists())
+folder = Path(nst.__file__).parent / "figures" / "critic"
 measured = json.loads((folder / "results.json").read_text())
 print("measured on", measured["machine"])
 
@@ -247,7 +247,7 @@ show([pairs.crop((354 * i, 0, 354 * i + 346, 520)) for i in range(5)], columns=3
 # With any VGG-19 and any folder of photographs; it resumes when interrupted:
 #
 # ```
-# python -m nstlib.distil --photos DIR --teacher vgg19 --output mine.safetensors
+# python -m nstlib.training.distil --photos DIR --teacher vgg19 --output mine.safetensors
 # nst stylize cat --style swirl --backbone compact --weights mine.safetensors
 # ```
 #

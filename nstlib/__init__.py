@@ -1,35 +1,38 @@
 """Neural style transfer: a small library for the notebooks beside it.
 
-Floors, each using only those below: `errors`, `arguments`, `files`, `images` · `samples`, `colour`, `features`,
-`memory`, `experiments` · `losses` · `gatys`, `transformer` · `photos`, `runs`, `training`, `distil` · `plots`,
-`widgets`, `cli`.
+Ground floor: `errors`, `limits`, `storage`, `devices`. On it stand five wings, each using only those before it:
+`pictures` (pixels, files, samples), `critic` (features and losses), `painting` (by optimisation, by a network),
+`training` (of networks, of a critic), `screen` (figures, desks, the command). Within a wing the rooms use only
+those named before them: see the docstring of the wing.
 """
 
-from .colour import recolour
+from importlib import import_module
+
+from .critic.extractor import FeatureExtractor
+from .critic.losses import LossConfig, PerceptualLoss, gram, total_variation
+from .critic.presets import PRESETS
 from .errors import CheckpointError, ImageError, NstError, WeightsError
-from .features import FeatureExtractor
-from .gatys import Film, GatysConfig, GatysPainter, PaintState, pyramid, stylize
-from .images import (
-    alpha_of,
-    jpeg_bytes,
-    open_image,
-    resize,
-    save_film,
-    save_image,
-    settings_of,
-    to_pil,
-    to_tensor,
-)
-from .losses import PRESETS, LossConfig, PerceptualLoss, apply_preset, gram, masked_gram, total_variation
-from .photos import PhotoFolder, fetch_coco
-from .samples import PAINTINGS, find_image, load_image, sample_names
-from .training import TrainConfig, Trainer, TrainState, train
-from .transformer import TransformerConfig, TransformerNet, export_onnx, load_transformer, model_files, paint
+from .painting.export import export_onnx
+from .painting.fast import paint
+from .painting.gatys import GatysConfig, GatysPainter
+from .painting.models import load_transformer, model_files, save_transformer
+from .painting.network import TransformerConfig, TransformerNet
+from .painting.stylize import Film, stylize
+from .pictures.colour import recolour
+from .pictures.downloads import fetch_coco
+from .pictures.files import save_image, settings_of, to_pil, to_tensor
+from .pictures.photos import PhotoFolder
+from .pictures.pixels import resize
+from .pictures.samples import load_image, open_image, sample_names
+from .training.config import TrainConfig
+from .training.trainer import train
+
+LATE = {"show": "plots", "ControlDesk": "control_desk", "Playground": "playground"}  # they need a notebook's packages
 
 __all__ = [
-    "PAINTINGS",
     "PRESETS",
     "CheckpointError",
+    "ControlDesk",
     "FeatureExtractor",
     "Film",
     "GatysConfig",
@@ -37,38 +40,37 @@ __all__ = [
     "ImageError",
     "LossConfig",
     "NstError",
-    "PaintState",
     "PerceptualLoss",
     "PhotoFolder",
+    "Playground",
     "TrainConfig",
-    "TrainState",
-    "Trainer",
     "TransformerConfig",
     "TransformerNet",
     "WeightsError",
-    "alpha_of",
-    "apply_preset",
     "export_onnx",
     "fetch_coco",
-    "find_image",
     "gram",
-    "jpeg_bytes",
     "load_image",
     "load_transformer",
-    "masked_gram",
     "model_files",
     "open_image",
     "paint",
-    "pyramid",
     "recolour",
     "resize",
     "sample_names",
-    "save_film",
     "save_image",
+    "save_transformer",
     "settings_of",
+    "show",
     "stylize",
     "to_pil",
     "to_tensor",
     "total_variation",
     "train",
 ]
+
+
+def __getattr__(name: str):
+    if name in LATE:
+        return getattr(import_module(f".screen.{LATE[name]}", __name__), name)
+    raise AttributeError(f"module 'nstlib' has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
@@ -13,11 +14,12 @@ import torch
 from PIL import Image
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from nstlib.losses import PerceptualLoss
-from nstlib.training import TrainConfig
-from nstlib.transformer import TransformerConfig
+from nstlib.critic.losses import PerceptualLoss
+from nstlib.painting.network import TransformerConfig
+from nstlib.training.config import TrainConfig
 
 SHARED = Path(__file__).parents[2] / "shared"
+sys.path.insert(0, str(Path(__file__).parent / "tools"))  # the build tools have tests too
 torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))  # `make unit-elsewhere` asks for two
 
 
@@ -124,7 +126,7 @@ def photos(tmp_path_factory) -> Path:
 @pytest.fixture
 def config(photos, tmp_path, monkeypatch) -> TrainConfig:
     """A training of a dozen steps of two crops."""
-    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat",))  # one is enough on most sheets
+    monkeypatch.setattr("nstlib.training.runs.VALIDATION", ("cat",))  # one is enough on most sheets
     return TrainConfig(
         dataset=photos,
         style="ink",

@@ -11,8 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from nstlib import cli, load_image, open_image, sample_names, settings_of, transformer
-from nstlib.transformer import TransformerConfig, TransformerNet, paint
+from nstlib import (
+    load_image,
+    open_image,
+    sample_names,
+    settings_of,
+)
+from nstlib.painting import models
+from nstlib.painting.fast import paint
+from nstlib.painting.models import save_transformer
+from nstlib.painting.network import TransformerConfig, TransformerNet
+from nstlib.screen import cli
 
 QUICK = ["--size", "32", "--steps", "2", "--device", "cpu", "--backbone", "compact"]
 
@@ -33,7 +42,7 @@ def model(tmp_path) -> str:
     torch.manual_seed(0)
     card = {"style": "swirl", "critic": "compact", "photographs": 1234, "pictures_per_step": 4, "steps": 5000}
     card |= {"minutes": 61.5, "machine": "an abacus", "started_from": None, "gatys_iterations": 77}
-    TransformerNet(TransformerConfig(width=4, residual_blocks=1), card).save(tmp_path / "tiny.safetensors")
+    save_transformer(TransformerNet(TransformerConfig(width=4, residual_blocks=1), card), tmp_path / "tiny.safetensors")
     return "../tiny.safetensors"
 
 
@@ -208,7 +217,7 @@ def test_output_folder_that_cannot_be_made(here, model, album, capsys):
 
 
 def test_models_are_listed(here, model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(transformer, "BUNDLED", tmp_path)
+    monkeypatch.setattr(models, "BUNDLED", tmp_path)
     Path("tiny").write_text("a file here that has the name of a shipped network")
     cli.main(["models"])
     said = capsys.readouterr().out
@@ -362,7 +371,7 @@ def test_interrupt_before_painting(monkeypatch):
     def interrupted(content):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "find_image", interrupted)
+    monkeypatch.setattr(cli, "open_image", interrupted)
     with pytest.raises(SystemExit) as end:
         cli.main(["stylize", "cat", "--style", "swirl", *QUICK])
     assert end.value.code == 130

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nstlib import recolour
-from nstlib.colour import METHODS, RGB_TO_YIQ
+from nstlib.pictures.colour import METHODS, RGB_TO_YIQ
 
 pytestmark = pytest.mark.numeric
 REAL = [method for method in METHODS if method != "none"]

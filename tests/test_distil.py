@@ -11,27 +11,23 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from nstlib.distil import (
-    TAPS,
+from nstlib.critic.extractor import FeatureExtractor, layer_names
+from nstlib.critic.losses import gram
+from nstlib.errors import CheckpointError, ImageError, WeightsError
+from nstlib.pictures.files import save_image
+from nstlib.storage import read_weights
+from nstlib.training.distil import (
     Crops,
     DistilConfig,
     Distiller,
     HalfFinished,
-    choose_channels,
     distil,
     export,
     feature_error,
     gram_error,
-    metric_head,
-    prune,
-    reconstruction,
-    second_moments,
     student_of,
 )
-from nstlib.errors import CheckpointError, ImageError, WeightsError
-from nstlib.features import FeatureExtractor, layer_names, read_weights
-from nstlib.images import save_image
-from nstlib.losses import gram
+from nstlib.training.prune import TAPS, choose_channels, metric_head, prune, reconstruction, second_moments
 
 pytestmark = pytest.mark.numeric
 WIDTHS = (6, 6, 8, 8, 10, 10, 10, 10)  # of the fake teacher

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import nstlib as nst
-from nstlib.experiments import run_grid
+from nstlib.screen.experiments import run_grid
 
 CONFIGS = {f"style {w}": nst.GatysConfig(backbone="compact", style_weight=w) for w in (1.0, 10.0, 100.0)}
 

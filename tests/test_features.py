@@ -16,15 +16,9 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from nstlib.critic.extractor import BUNDLED, PREPROCESSING, FeatureExtractor, default_backbone, layer_names
 from nstlib.errors import WeightsError
-from nstlib.features import (
-    BUNDLED,
-    PREPROCESSING,
-    FeatureExtractor,
-    default_backbone,
-    layer_names,
-    read_weights,
-)
+from nstlib.storage import read_weights
 
 pytestmark = pytest.mark.numeric
 TAPS = ("relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu3_4")

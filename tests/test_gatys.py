@@ -8,13 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from nstlib import gatys
+from nstlib.critic.extractor import FeatureExtractor
+from nstlib.critic.losses import LossConfig, PerceptualLoss
+from nstlib.devices import best_device
 from nstlib.errors import ImageError
-from nstlib.features import FeatureExtractor
-from nstlib.gatys import Film, GatysConfig, GatysPainter, best_device, pyramid, stylize
-from nstlib.images import save_image
-from nstlib.losses import LossConfig, PerceptualLoss
-from nstlib.memory import Need
+from nstlib.painting.gatys import GatysConfig, GatysPainter
+from nstlib.painting.memory import Need
+from nstlib.painting.stylize import Film, pyramid, stylize
+from nstlib.pictures.files import save_image
 
 pytestmark = pytest.mark.numeric
 QUICK = GatysConfig(backbone="compact", size=32, smallest=16, steps=3, device="cpu")
@@ -27,7 +28,7 @@ def tiny_critic(monkeypatch):
     content, style = QUICK.layers()
     critic = FeatureExtractor("compact", tuple({*content, *style}), weights=None)
     monkeypatch.setattr(LossConfig, "extractor", lambda self: critic)
-    monkeypatch.setattr(gatys, "stylize_need", lambda *settings: Need(0, 0))
+    monkeypatch.setattr("nstlib.painting.stylize.stylize_need", lambda *settings: Need(0, 0))
 
 
 @pytest.fixture
@@ -259,8 +260,8 @@ def test_configure_blend(content, style):
 @pytest.mark.parametrize("name", ["adam", "lbfgs"])
 def test_configure_optimiser(painter, name):
     painting = painter(optimiser="lbfgs" if name == "adam" else "adam")
-    painting.configure(optimiser=name, step_size=0.5)
-    assert (painting.optimiser_name, painting.step_size) == (name, 0.5)
+    painting.configure(optimiser=name, lr=0.5)
+    assert (painting.optimiser_name, painting.lr) == (name, 0.5)
     assert painting.step(3).step == 3
 
 
@@ -281,7 +282,7 @@ def test_configure_optimiser(painter, name):
         {"style_weight": -1},
         {"style_weight": math.nan},
         {"style_blend": (1, 1)},
-        {"step_size": 0},
+        {"lr": 0},
         {"optimiser": "sgd"},
     ],
     ids=str,
@@ -304,9 +305,9 @@ def test_one_bad_loss_is_survived(painter, spoil, optimiser, value):
     state = painting.step(12)
     assert is_picture(state.image)
     assert "not finite" in painting.notes[0]
-    assert painting.step_size < QUICK.step_size
+    assert painting.lr < QUICK.lr
     if optimiser == "adam":
-        assert len(painting.notes) == 1 and painting.step_size == QUICK.step_size / 2
+        assert len(painting.notes) == 1 and painting.lr == QUICK.lr / 2
         assert math.isfinite(state.losses["total"])
 
 
@@ -335,7 +336,7 @@ def test_a_stopped_painter_goes_on_with_other_weights(painter, spoil):
     painting.configure(style_weight=1)
     after = painting.step(5)
     assert after.step == before.step + 5 and not torch.equal(after.image, before.image)
-    assert painting.step_size == QUICK.step_size
+    assert painting.lr == QUICK.lr
 
 
 def test_stylize_survives_an_ever_bad_loss(content, style, spoil):
@@ -351,8 +352,8 @@ def test_stylize_survives_an_ever_bad_loss(content, style, spoil):
         {"style_weight": 1e12, "content_weight": 1e12, "tv_weight": 1e12},
         {"style_weight": 1e38},
         {"style_weight": 0, "content_weight": 0},
-        {"step_size": 1e3},
-        {"step_size": 1e30},
+        {"lr": 1e3},
+        {"lr": 1e30},
         {"formula": "johnson2016", "style_weight": 1e21},
         {"formula": "gatys2016", "style_weight": 1e-8},
     ],
@@ -408,7 +409,7 @@ def test_film(content, style, tmp_path):
         *({"size": value} for value in (15, 0, -4, 99.5, "big")),
         *({"steps": value} for value in (-1, 1.5)),
         {"smallest": 8},
-        *({name: value} for name in ("step_size", "style_scale") for value in (0, -1, math.nan, math.inf)),
+        *({name: value} for name in ("lr", "style_scale") for value in (0, -1, math.nan, math.inf)),
         {"optimiser": "sgd"},
         {"preserve_colour": "hue"},
     ],

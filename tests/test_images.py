@@ -9,20 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from nstlib import (
-    ImageError,
-    alpha_of,
-    jpeg_bytes,
-    load_image,
-    open_image,
-    resize,
-    save_film,
-    save_image,
-    settings_of,
-    to_pil,
-    to_tensor,
-)
-from nstlib.images import fit, resize_pil
+from nstlib import ImageError, load_image, open_image, resize, save_image, settings_of, to_pil, to_tensor
+from nstlib.pictures.files import alpha_of, jpeg_bytes, save_film
+from nstlib.pictures.pixels import resize_pil, scale_to_long_side
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = PIXELS[:, :, 0]
@@ -346,7 +335,7 @@ def test_resize_antialiases():
 
 @pytest.mark.parametrize("size, long_side, expected", [((100, 50), 10, (10, 5)), ((3, 1000), 10, (1, 10))])
 def test_fit(size, long_side, expected):
-    assert fit(size, long_side) == expected
+    assert scale_to_long_side(size, long_side) == expected
 
 
 def test_tensor_and_pil_round_trip(noise):

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 
-from nstlib.features import FeatureExtractor
-from nstlib.losses import (
-    PRESETS,
+from nstlib.critic.extractor import FeatureExtractor
+from nstlib.critic.losses import (
     LossConfig,
     PerceptualLoss,
     gram,
@@ -22,6 +21,7 @@ from nstlib.losses import (
     squared_variation,
     total_variation,
 )
+from nstlib.critic.presets import PRESETS
 
 pytestmark = pytest.mark.numeric
 CONTENT, STYLE = ("relu3_2",), ("relu1_1", "relu2_1", "relu3_1", "relu3_4")

@@ -1,21 +1,27 @@
 """Memory: what a painting needs is said before it begins, with the size that fits; `--fit` takes that size."""
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
-from nstlib import GatysConfig, ImageError, PerceptualLoss, cli, gatys, memory, open_image, transformer
+from nstlib import GatysConfig, ImageError, PerceptualLoss, devices, open_image
 from nstlib import paint as paint_picture
-from nstlib.features import FeatureExtractor
-from nstlib.gatys import stylize, stylize_need
-from nstlib.images import fit
-from nstlib.memory import Need, available, measured, within_memory
-from nstlib.transformer import TransformerConfig, TransformerNet
+from nstlib.critic.extractor import FeatureExtractor
+from nstlib.devices import available
+from nstlib.painting import fast, gatys
+from nstlib.painting.memory import Need, paint_need, shrink_to_memory, stylize_need
+from nstlib.painting.models import save_transformer
+from nstlib.painting.network import TransformerConfig, TransformerNet
+from nstlib.painting.stylize import stylize
+from nstlib.pictures.pixels import MARGIN, scale_to_long_side
+from nstlib.screen import cli
 
 pytestmark = pytest.mark.numeric
+stylize_room = import_module("nstlib.painting.stylize")
 CONFIG = GatysConfig(backbone="compact", size=64, smallest=32, steps=1, device="cpu")
 SHAPES = [(48, 64), (192, 256), (768, 1024), (3072, 4096)]
 
@@ -36,10 +42,10 @@ def machine(monkeypatch):
     """`machine(10)` leaves room for ten pixels a side, framed, of a painting that needs a byte a pixel."""
 
     def make(side: int) -> None:
-        for module in (gatys, transformer):
-            monkeypatch.setattr(module, "available", lambda device: (side + memory.FRAME) ** 2)
-        monkeypatch.setattr(gatys, "stylize_need", lambda *settings: Need(0, 1))
-        monkeypatch.setattr(TransformerNet, "need", Need(0, 1))
+        for module in (stylize_room, fast):
+            monkeypatch.setattr(module, "available", lambda device: (side + 2 * MARGIN) ** 2)
+        monkeypatch.setattr(stylize_room, "stylize_need", lambda *settings: Need(0, 1))
+        monkeypatch.setattr(fast, "paint_need", lambda net: Need(0, 1))
 
     return make
 
@@ -47,40 +53,15 @@ def machine(monkeypatch):
 # ── the estimate ────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_need_that_is_known():
-    """Two tensors of 4·side² floats live at a time; a third, as large as both, comes when one has gone."""
-
-    def paint(side: int) -> None:
-        a = torch.zeros(4, side, side)
-        a = a + torch.ones(4, side, side)  # three live: 3 · 16 bytes a pixel
-        del a
-        torch.zeros(8, side, side).view(-1).sum()
-
-    need = measured(lambda side: paint(side + memory.FRAME), fixed=1000)
-    assert need.per_pixel == pytest.approx(48 * memory.SPARE + memory.PICTURES)
-    assert need.fixed == pytest.approx(1000)
-
-
-def test_what_autograd_keeps_is_counted():
-    def paint(side: int) -> None:
-        x = torch.ones(side, side, requires_grad=True)
-        y = x
-        for _ in range(10):
-            y = y.exp()  # keeps its result for the gradient
-
-    need = measured(lambda side: paint(side + memory.FRAME), fixed=0)
-    assert need.per_pixel == pytest.approx(11 * 4 * memory.SPARE + memory.PICTURES)
-
-
 def test_needs_grow_with_the_pixels(net, loss):
-    for need in (net.need, stylize_need(loss, CONFIG)):
+    for need in (paint_need(net), stylize_need(loss, CONFIG)):
         sizes = [need(shape) for shape in SHAPES]
         assert sizes == sorted(sizes) and sizes[-1] > 8 * sizes[-2]
 
 
 def test_wider_networks_need_more(net):
     wide = TransformerNet(TransformerConfig(width=8, residual_blocks=1)).eval()
-    assert 1.5 < wide.need.per_pixel / net.need.per_pixel < 2.1
+    assert 1.5 < paint_need(wide).per_pixel / paint_need(net).per_pixel < 2.1
 
 
 def test_settings_that_need_more(loss):
@@ -89,19 +70,11 @@ def test_settings_that_need_more(loss):
         assert stylize_need(loss, replace(CONFIG, **changes)).per_pixel > 1.01 * plain.per_pixel, changes
 
 
-def test_the_trial_leaves_random_numbers_alone(net, loss):
-    torch.manual_seed(1)
-    expected = torch.rand(1)
-    torch.manual_seed(1)
-    assert net.need and stylize_need(loss, CONFIG)
-    assert torch.equal(torch.rand(1), expected)
-
-
 # ── what is free ────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_free_memory_of_a_machine(monkeypatch):
-    monkeypatch.setattr(memory, "CONTAINERS", {})
+    monkeypatch.setattr(devices, "CONTAINERS", {})
     assert 0 < available(torch.device("cpu")) <= psutil.virtual_memory().total
 
 
@@ -111,8 +84,8 @@ def test_free_memory_of_a_container(limit, left, tmp_path, monkeypatch):
     contents = {"memory.max": limit, "memory.current": "300000", "memory.stat": "anon 7\ninactive_file 100000"}
     for name, text in contents.items():
         (tmp_path / name).write_text(text)
-    files = memory.CONTAINERS["/sys/fs/cgroup"]
-    monkeypatch.setattr(memory, "CONTAINERS", {str(tmp_path): files, "/nonexistent": files})
+    files = devices.CONTAINERS["/sys/fs/cgroup"]
+    monkeypatch.setattr(devices, "CONTAINERS", {str(tmp_path): files, "/nonexistent": files})
     free = available(torch.device("cpu"))
     assert free == left if left else free > 1000000
 
@@ -131,21 +104,21 @@ def test_free_memory_of_a_gpu(monkeypatch):
 def test_the_size_that_is_said_fits(shape):
     side, need, free = max(shape), Need(500.0, 10.0), 20000.0
     with pytest.raises(ImageError, match=rf"^{shape[1]}×{shape[0]}: needs about .* --size \d+ would fit") as error:
-        within_memory(shape, side, need, free, False, lambda side: pytest.fail("painted"))
+        shrink_to_memory(shape, side, need, free, False, lambda side: pytest.fail("painted"))
     largest, painted = int(str(error.value).split("--size ")[1].split()[0]), []
-    within_memory(shape, largest, need, free, False, painted.append)
-    assert painted == [largest] and need(fit(shape, largest)) <= free
-    assert need(fit(shape, largest + 1)) > free  # and no larger one does
+    shrink_to_memory(shape, largest, need, free, False, painted.append)
+    assert painted == [largest] and need(scale_to_long_side(shape, largest)) <= free
+    assert need(scale_to_long_side(shape, largest + 1)) > free  # and no larger one does
 
 
 def test_nothing_fits():
     for smaller in (False, True):
         with pytest.raises(ImageError, match=r"Close other programs\.$"):
-            within_memory((30, 40), 40, Need(500.0, 1.0), 400.0, smaller, lambda side: pytest.fail("painted"))
+            shrink_to_memory((30, 40), 40, Need(500.0, 1.0), 400.0, smaller, lambda side: pytest.fail("painted"))
 
 
 def test_enough_memory_changes_nothing(capsys):
-    assert within_memory((3, 5), 10, Need(0, 1), 10**6, True, torch.zeros).shape == (10,)
+    assert shrink_to_memory((3, 5), 10, Need(0, 1), 10**6, True, torch.zeros).shape == (10,)
     assert capsys.readouterr().out == ""
 
 
@@ -161,7 +134,7 @@ def test_fit_paints_smaller_and_says_so(machine, net, noise, capsys):
 def test_the_command_says_what_fits(machine, net, photo_file, tmp_path, monkeypatch, capsys):
     machine(40)
     monkeypatch.chdir(tmp_path)
-    net.save("net.safetensors")
+    save_transformer(net, "net.safetensors")
     before = sorted(Path().iterdir())
     commands = [
         f"stylize {photo_file} --style swirl --size 64 --steps 1",
@@ -200,12 +173,12 @@ def test_running_out_of_memory(error, capsys):
             raise error
         return torch.zeros(side)
 
-    assert within_memory((30, 40), 100, Need(0, 0), 1, True, paint).shape == (64,)
+    assert shrink_to_memory((30, 40), 100, Need(0, 0), 1, True, paint).shape == (64,)
     assert sides == [100, 80, 64]
     assert "100×75: the memory did not suffice; painting 80×60" in capsys.readouterr().out
     sides.clear()
     with pytest.raises(ImageError, match=r"100×75: the memory did not suffice\. Give --size 80 or less, or --fit"):
-        within_memory((30, 40), 100, Need(0, 0), 1, False, paint)
+        shrink_to_memory((30, 40), 100, Need(0, 0), 1, False, paint)
     assert sides == [100]
 
 
@@ -217,14 +190,14 @@ def test_errors_that_smaller_pictures_do_not_help(error, expected):
         raise error
 
     with pytest.raises(expected, match=r"did not suffice|mat1"):
-        within_memory((75, 100), 100, Need(0, 0), 1, True, paint)
+        shrink_to_memory((75, 100), 100, Need(0, 0), 1, True, paint)
 
 
 @pytest.mark.parametrize("agreed", [True, False])
 def test_a_full_gpu_in_the_middle_of_a_painting(agreed, net, noise, monkeypatch):
     """A stand-in that raises once; both ways to paint."""
     forward, calls = TransformerNet.forward, []
-    monkeypatch.setattr(TransformerNet, "need", Need(0, 0))
+    monkeypatch.setattr(fast, "paint_need", lambda net: Need(0, 0))
 
     def full_once(self, *given):
         calls.append(given)
@@ -234,7 +207,7 @@ def test_a_full_gpu_in_the_middle_of_a_painting(agreed, net, noise, monkeypatch)
 
     monkeypatch.setattr(TransformerNet, "forward", full_once)
     step = gatys.GatysPainter.step
-    monkeypatch.setattr(gatys, "stylize_need", lambda *settings: Need(0, 0))
+    monkeypatch.setattr(stylize_room, "stylize_need", lambda *settings: Need(0, 0))
     monkeypatch.setattr(gatys.GatysPainter, "step", lambda self, n: step(self, n) if calls else full_once(self, n))
     for paint in (
         lambda: paint_picture(noise, net, fit=agreed),

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from nstlib import photos
 from nstlib.errors import ImageError
-from nstlib.photos import Draws, PhotoFolder, collate, fetch_coco
+from nstlib.pictures import photos
+from nstlib.pictures.downloads import fetch_coco
+from nstlib.pictures.photos import PhotoFolder, StepSampler, collate
 
 NOISE = np.random.default_rng(0).integers(0, 256, (90, 110, 3), dtype=np.uint8)
 
@@ -200,28 +201,28 @@ def test_a_photograph_that_went_away_is_named(greys):
 
 
 def test_draws_by_hand():
-    assert list(Draws(2, 0, 3)) == [[0, 1], [2, 3], [4, 5]]
-    assert list(Draws(2, 1, 2, accumulate=2)) == [[4, 5], [6, 7]]
-    assert list(Draws(2, 0, 2, process=1, processes=2)) == [[2, 3], [6, 7]]
-    assert list(Draws(2, 3, 3)) == []
+    assert list(StepSampler(2, 0, 3)) == [[0, 1], [2, 3], [4, 5]]
+    assert list(StepSampler(2, 1, 2, accumulate=2)) == [[4, 5], [6, 7]]
+    assert list(StepSampler(2, 0, 2, process=1, processes=2)) == [[2, 3], [6, 7]]
+    assert list(StepSampler(2, 3, 3)) == []
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_resumed_run_draws_the_rest(accumulate):
-    whole = list(Draws(4, 0, 10, accumulate))
-    assert list(Draws(4, 0, 6, accumulate)) + list(Draws(4, 6, 10, accumulate)) == whole
-    assert len(Draws(4, 6, 10, accumulate)) == 4 * accumulate == len(list(Draws(4, 6, 10, accumulate)))
+    whole = list(StepSampler(4, 0, 10, accumulate))
+    assert list(StepSampler(4, 0, 6, accumulate)) + list(StepSampler(4, 6, 10, accumulate)) == whole
+    assert len(StepSampler(4, 6, 10, accumulate)) == 4 * accumulate == len(list(StepSampler(4, 6, 10, accumulate)))
 
 
 def test_two_processes_draw_what_one_would():
-    both = zip(*(Draws(3, 2, 5, 2, process, 2) for process in (0, 1)), strict=True)
-    assert [first + second for first, second in both] == list(Draws(6, 2, 5, 2))
+    both = zip(*(StepSampler(3, 2, 5, 2, process, 2) for process in (0, 1)), strict=True)
+    assert [first + second for first, second in both] == list(StepSampler(6, 2, 5, 2))
 
 
 def test_batches(greys):
     cut(greys / "cut.jpg")
     found = PhotoFolder(greys, side=32)
-    loader = DataLoader(found, batch_sampler=Draws(3, 0, 2), collate_fn=collate, num_workers=0)
+    loader = DataLoader(found, batch_sampler=StepSampler(3, 0, 2), collate_fn=collate, num_workers=0)
     batches = list(loader)
     assert [tuple(crops.shape) for crops, _ in batches] == [(3, 3, 32, 32)] * 2
     assert [name for _, damaged in batches for name in damaged] == ["cut.jpg"]

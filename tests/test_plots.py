@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from nstlib import plots
-from nstlib.training import TrainState
-from nstlib.transformer import TransformerConfig, TransformerNet
+from nstlib.painting.network import TransformerConfig, TransformerNet
+from nstlib.screen import plots
+from nstlib.training.config import TrainState
 
 
 def colours(png: bytes) -> set:

@@ -1,10 +1,12 @@
 """The project around the library: one list of dependencies, nothing astray, notebooks as they should be."""
 
+import ast
 import inspect
 import itertools
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,12 +98,63 @@ def test_public_names_say_what_they_are(name):
 
 def test_public_names_are_sorted_and_complete():
     imported = {name for name, thing in vars(nstlib).items() if not (name.startswith("_") or inspect.ismodule(thing))}
-    assert set(nstlib.__all__) == imported
+    assert set(nstlib.__all__) == imported - {"LATE", "import_module"} | set(nstlib.LATE)
 
 
-def test_modules_say_what_they_are_for():
-    for path in (ROOT / "nstlib").glob("*.py"):
-        assert re.match(r'"""[A-Z].*[.:]', path.read_text(encoding="utf-8")), path.name
+# ── the house: five wings on a ground floor ─────────────────────────────────────────────────────────
+
+WINGS = ["pictures", "critic", "painting", "training", "screen"]
+GROUND = ["errors", "limits", "storage", "devices"]
+ROOMS = sorted(path for path in (ROOT / "nstlib").rglob("*.py") if path.name != "__init__.py")
+room = pytest.mark.parametrize("path", ROOMS, ids=[str(path.relative_to(ROOT / "nstlib")) for path in ROOMS])
+
+
+def order(wing: str) -> list[str]:
+    """The rooms of a wing as its docstring lists them; each may use those before it."""
+    if not wing:
+        return GROUND
+    (listed,) = re.findall(r"those before it: (.*?)\.\n", (ROOT / "nstlib" / wing / "__init__.py").read_text())
+    return listed.split(", ")
+
+
+def place(parts: tuple[str, ...]) -> tuple[int, int]:
+    """Floor and number of a room, from its path within nstlib."""
+    wing = parts[0] if len(parts) > 1 else ""
+    return ["", *WINGS].index(wing), order(wing).index(parts[-1])
+
+
+def imports(path: Path) -> set[tuple[str, ...]]:
+    """The rooms of nstlib that a room imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.relative_to(ROOT / "nstlib").parts[: -node.level]
+            inner = tuple(node.module.split(".")) if node.module else ()
+            found |= {(*base, *inner)} if inner else {(*base, alias.name) for alias in node.names}
+    return found
+
+
+@room
+def test_imports_point_down(path):
+    here = path.relative_to(ROOT / "nstlib").with_suffix("").parts
+    assert [other for other in imports(path) if place(other) >= place(here)] == []
+
+
+@room
+def test_a_room_is_small_and_says_what_it_is_for(path):
+    text = path.read_text(encoding="utf-8")
+    assert re.match(r'"""[A-Z].*[.:]', text)
+    assert text.count("\n") <= 300
+    functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)]
+    assert [
+        f.name for f in functions if f.end_lineno - f.lineno >= 50 + len((ast.get_docstring(f) or "").splitlines())
+    ] == []
+
+
+def test_the_network_needs_torch_alone():
+    text = (ROOT / "nstlib" / "painting" / "network.py").read_text(encoding="utf-8")
+    named = re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)
+    assert set(named) - set(sys.stdlib_module_names) == {"torch"}
 
 
 def test_each_notebook_has_its_text():

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nstlib import ImageError, find_image, load_image, sample_names, samples
-from nstlib.samples import MASTERPIECES, PAINTINGS, PHOTOGRAPHS, Masterpiece
+from nstlib import ImageError, load_image, open_image, sample_names
+from nstlib.pictures import samples
+from nstlib.pictures.samples import MASTERPIECES, PAINTINGS, PHOTOGRAPHS, Masterpiece
 
 
 @pytest.fixture
@@ -63,8 +64,8 @@ def test_a_file_comes_before_a_sample_and_a_folder_does_not(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (2, 3), "red").save("cat", "PNG")
     (tmp_path / "swirl").mkdir()
-    assert find_image("cat").size == (2, 3)
-    assert max(find_image("swirl").size) >= 512
+    assert open_image("cat").size == (2, 3)
+    assert max(open_image("swirl").size) >= 512
 
 
 def test_enough_masterpieces():

@@ -17,13 +17,16 @@ import pytest
 import torch
 from conftest import apart, gradients
 
+from nstlib.critic.extractor import FeatureExtractor
+from nstlib.critic.losses import PerceptualLoss
+from nstlib.devices import best_precision
 from nstlib.errors import CheckpointError, ImageError
-from nstlib.features import FeatureExtractor
-from nstlib.images import open_image
-from nstlib.losses import PerceptualLoss
-from nstlib.samples import load_image
-from nstlib.training import MAY_CHANGE, TrainConfig, Trainer, best_precision, train
-from nstlib.transformer import TransformerConfig, TransformerNet, load_transformer
+from nstlib.painting.models import load_transformer, save_transformer
+from nstlib.painting.network import TransformerConfig, TransformerNet
+from nstlib.pictures.samples import load_image, open_image
+from nstlib.training import runs as run_folder
+from nstlib.training.config import MAY_CHANGE, TrainConfig
+from nstlib.training.trainer import Trainer, train
 
 TINY = TransformerConfig(width=4, residual_blocks=1)
 
@@ -191,15 +194,15 @@ def test_stability_is_what_a_move_changes(config):
     photos = torch.stack([trainer.photos[i][0] for i in range(2)])
     assert photos.shape[-1] == side + config.margin > side
     trainer.model = torch.nn.Identity()
-    assert trainer._losses(photos)["stability"] == 0
+    assert trainer.objective(trainer.model, photos)["stability"] == 0
     grid = torch.zeros(1, 3, side, side)
     grid[..., ::8, ::8] = 0.5  # a pattern that stays where it is while the photograph moves
     trainer.model = lambda x: x + grid
-    found = [trainer._losses(photos) for _ in range(20)]
+    found = [trainer.objective(trainer.model, photos) for _ in range(20)]
     moved = [losses["stability"].item() for losses in found if losses["stability"] > 0]
     assert len(moved) > 10 and np.mean(moved) == pytest.approx(2 * 0.5**2 / 64, rel=0.3), "lacks here, too much there"
-    trainer.loss.set_content(photos[..., :side, :side])
-    added = found[0]["total"] - trainer.loss(photos[..., :side, :side] + grid)["total"]
+    trainer.objective.loss.set_content(photos[..., :side, :side])
+    added = found[0]["total"] - trainer.objective.loss(photos[..., :side, :side] + grid)["total"]
     assert added.item() == pytest.approx(config.stability_weight * found[0]["stability"].item(), rel=1e-3)
 
 
@@ -208,7 +211,7 @@ def test_stability_forbids_a_frame(config):
     frame = torch.zeros(1, 3, config.image_size, config.image_size)
     frame[..., -4:, :] = 0.5
     trainer.model = lambda x: x + frame
-    assert trainer._losses(torch.stack([trainer.photos[0][0]]))["stability"] > 0
+    assert trainer.objective(trainer.model, torch.stack([trainer.photos[0][0]]))["stability"] > 0
 
 
 def test_stability_can_be_left_out(config):
@@ -216,7 +219,7 @@ def test_stability_can_be_left_out(config):
         trainer = Trainer(elsewhere(replace(config, **changes), next(iter(changes))))
         photos = torch.stack([trainer.photos[0][0]])
         assert photos.shape[-1] == config.image_size
-        assert "stability" not in trainer._losses(photos)
+        assert "stability" not in trainer.objective(trainer.model, photos)
 
 
 @pytest.mark.numeric
@@ -244,7 +247,7 @@ def test_content_is_not_differentiated_and_the_style_is_seen_once(config, monkey
     assert styles == [1] and graded == [False]
     trainer.step(2)
     assert styles == [1] and graded[1:] == [False, True] * 6  # a batch: the photographs, then what was painted
-    assert not any(target.requires_grad for target in trainer.loss.content.values())
+    assert not any(target.requires_grad for target in trainer.objective.loss.content.values())
 
 
 @pytest.mark.numeric
@@ -265,7 +268,7 @@ def test_accumulation_is_a_larger_batch(config):
 @pytest.mark.numeric
 def test_start_from_a_trained_network(config):
     layout = TransformerConfig(width=6, residual_blocks=2, downsample="maxpool")
-    first = load_transformer(TransformerNet(layout).save(config.save_model.with_name("first.safetensors")))
+    first = load_transformer(save_transformer(TransformerNet(layout), config.save_model.with_name("first.safetensors")))
     trainer = Trainer(replace(config, init_model=str(config.save_model.with_name("first.safetensors"))))
     assert trainer.net.config == layout
     assert same(trainer.net.state_dict(), first.state_dict())
@@ -286,7 +289,7 @@ def test_one_precision_after_another(config):
 
 
 def test_sheets_and_states(config, monkeypatch):
-    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat", "astronaut"))
+    monkeypatch.setattr("nstlib.training.runs.VALIDATION", ("cat", "astronaut"))
     states = []
     train(replace(config, log_every=3), states.append)
     assert [state.step for state in states] == [3, 5, 6, 9, 10, 12]
@@ -624,7 +627,7 @@ def test_a_folder_where_a_file_should_be(config, tmp_path, name):
     trainer = Trainer(config)
     (tmp_path / name).mkdir()
     with pytest.raises(CheckpointError, match=f"{Path(name).name}: cannot be written"):
-        trainer.log(trainer.step())
+        run_folder.write_log(trainer.config.folder, trainer.step(), trainer.rate())
         trainer.save()
 
 
@@ -754,7 +757,8 @@ def test_two_processes_are_one_with_a_larger_batch(config):
 
 def test_accelerate_launch(config):
     """The command itself, on two processes of the CPU; the second time it goes on from the first."""
-    command = "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 -m nstlib.cli train"
+    command = "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0"
+    command += " -m nstlib.screen.cli train"
     command += f" --dataset {config.dataset} --style {config.style} --save-model {config.save_model} --width 4"
     command += " --image-size 32 --style-size 32 --batch-size 2 --workers 0 --device cpu --steps"
     for steps in ("2", "4"):

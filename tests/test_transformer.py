@@ -15,11 +15,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from nstlib import transformer
 from nstlib.errors import CheckpointError
-from nstlib.images import open_image
-from nstlib.samples import load_image
-from nstlib.transformer import TransformerConfig, TransformerNet, export_onnx, load_transformer, model_files, paint
+from nstlib.painting import models
+from nstlib.painting.export import export_onnx
+from nstlib.painting.fast import paint
+from nstlib.painting.models import load_transformer, model_files, save_transformer
+from nstlib.painting.network import TransformerConfig, TransformerNet
+from nstlib.pictures.samples import load_image, open_image
 
 pytestmark = pytest.mark.numeric
 SMALL = {"width": 4, "residual_blocks": 1}
@@ -162,7 +164,7 @@ def test_wrong_settings_are_named(field, value):
 )
 def test_save_and_load(switches, tmp_path):
     net = small({"style": "swirl", "steps": 7}, **switches)
-    path = net.save(tmp_path / "new" / "folder" / "net.safetensors")
+    path = save_transformer(net, tmp_path / "new" / "folder" / "net.safetensors")
     again = load_transformer(path)
     assert (again.config, again.card) == (net.config, net.card)
     assert not again.training and not any(p.requires_grad for p in again.parameters())
@@ -173,7 +175,7 @@ def test_save_and_load(switches, tmp_path):
 
 
 def test_file_is_float16(tmp_path):
-    path = small(norm="batch").save(tmp_path / "net.safetensors")
+    path = save_transformer(small(norm="batch"), tmp_path / "net.safetensors")
     with safe_open(path, "pt") as file:
         kinds = {name.rpartition(".")[2]: file.get_tensor(name).dtype for name in file.keys()}
     assert kinds.pop("num_batches_tracked") == torch.int64  # a count
@@ -182,7 +184,7 @@ def test_file_is_float16(tmp_path):
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = small().save(tmp_path / "net.safetensors")
+    path = save_transformer(small(), tmp_path / "net.safetensors")
     before = path.read_bytes()
 
     def full(aside, data):
@@ -192,7 +194,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(CheckpointError, match=r"net.safetensors: cannot be written \(no space left\)"):
-        small(width=5).save(path)
+        save_transformer(small(width=5), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -200,15 +202,15 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["net.pth", "net"])
 def test_wrong_ending(name, tmp_path):
     with pytest.raises(CheckpointError, match=rf"{name}: .*\.safetensors"):
-        small().save(tmp_path / name)
+        save_transformer(small(), tmp_path / name)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e6], ids=["nan", "inf", "too large for float16"])
 def test_weights_that_are_not_finite_are_not_saved(value, tmp_path):
     net = small()
-    nn.init.constant_(net.paint.bias, value)
+    nn.init.constant_(net.to_rgb.bias, value)
     with pytest.raises(CheckpointError, match=r"paint\.bias is not finite"):
-        net.save(tmp_path / "net.safetensors")
+        save_transformer(net, tmp_path / "net.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -230,7 +232,7 @@ def test_weights_that_are_not_finite_are_not_saved(value, tmp_path):
     ],
 )
 def test_files_that_do_not_fit(tensors, metadata, said, tmp_path):
-    path = small().save(tmp_path / "net.safetensors")
+    path = save_transformer(small(), tmp_path / "net.safetensors")
     with safe_open(path, "pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()} | tensors
         metadata = file.metadata() | metadata
@@ -244,7 +246,7 @@ def test_files_that_do_not_fit(tensors, metadata, said, tmp_path):
 @pytest.mark.parametrize("keep", [0, 100, 0.5], ids=["empty", "100 bytes", "half"])
 def test_cut_files(ending, keep, tmp_path):
     path, net = tmp_path / f"net{ending}", small()
-    net.save(path) if ending == ".safetensors" else torch.save(net.state_dict(), path)
+    save_transformer(net, path) if ending == ".safetensors" else torch.save(net.state_dict(), path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else keep])
     with pytest.raises(CheckpointError, match=f"net{ending}: "):
@@ -267,9 +269,9 @@ def bundle(tmp_path, monkeypatch) -> Path:
     """A folder of bundled networks, with two in it."""
     folder = tmp_path / "bundle"
     for width, name in enumerate(("wave", "night", "compact"), start=1):
-        small(width=width).save(folder / f"{name}.safetensors")
+        save_transformer(small(width=width), folder / f"{name}.safetensors")
     (folder / "SOURCES.md").write_text("not a network")
-    monkeypatch.setattr(transformer, "BUNDLED", folder)
+    monkeypatch.setattr(models, "BUNDLED", folder)
     return folder
 
 
@@ -420,7 +422,7 @@ def test_batch_norm_uses_its_running_statistics(tmp_path, capsys):
 def test_a_foreign_network_can_be_saved_as_ours(tmp_path):
     torch.save(Example().state_dict(), tmp_path / "candy.pth")
     net = load_transformer(tmp_path / "candy.pth")
-    again = load_transformer(net.save(tmp_path / "candy.safetensors"))
+    again = load_transformer(save_transformer(net, tmp_path / "candy.safetensors"))
     assert (again.config, again.card) == (net.config, {"source": "candy.pth"})
 
 
@@ -464,7 +466,7 @@ def test_paint_size(size, shape, photo_file):
 
 def test_paint_by_names_of_files(photo_file, tmp_path):
     net = small()
-    path = net.save(tmp_path / "net.safetensors")
+    path = save_transformer(net, tmp_path / "net.safetensors")
     torch.testing.assert_close(paint(str(photo_file), str(path)), paint(photo_file, net), rtol=0, atol=0.01)
 
 
@@ -525,7 +527,7 @@ def test_paint_has_a_mirrored_margin():
     seen = []
 
     class Recorder(TransformerNet):
-        def forward(self, image, mix=None):
+        def forward(self, image, blend=None):
             seen.append(image)
             return image
 
@@ -539,7 +541,7 @@ def test_paint_has_a_mirrored_margin():
 
 def test_two_passes_take_away_what_is_locked_to_the_grid():
     class Weaver(TransformerNet):
-        def forward(self, image, mix=None):
+        def forward(self, image, blend=None):
             column = torch.arange(image.shape[-1])
             return image + 0.1 * (1 - 2 * (column // 2 % 2))  # two columns lighter, two darker
 

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 import nstlib as nst
-from nstlib import widgets
-from nstlib.images import jpeg_bytes
-from nstlib.widgets import ControlDesk, Playground
+from nstlib.pictures.files import jpeg_bytes
+from nstlib.screen import control_desk
+from nstlib.screen.control_desk import ControlDesk
+from nstlib.screen.playground import Playground
 
 CONFIG = nst.GatysConfig(backbone="compact", size=96, device="cpu")
 
@@ -21,8 +22,8 @@ CONFIG = nst.GatysConfig(backbone="compact", size=96, device="cpu")
 def desk(monkeypatch):
     """A small desk whose clock stands still, so that a tick is one step and changes do not melt into one."""
     clock = iter(range(0, 10**9, 5))
-    monkeypatch.setattr(widgets.time, "perf_counter", lambda: float(next(clock)))
-    monkeypatch.setattr(widgets.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(control_desk.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(control_desk.time, "monotonic", lambda: float(next(clock)))
     desk = ControlDesk(config=CONFIG)
     yield desk
     desk.close()
@@ -55,14 +56,14 @@ def test_play_is_the_metronome(desk):
     assert desk.painter.count == 1
 
 
-@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight", "step_size"])
+@pytest.mark.parametrize("name", ["content_weight", "style_weight", "tv_weight", "lr"])
 def test_slider_reweighs_the_running_painter(desk, name):
     desk.tick()
     painter, optimiser = desk.painter, desk.painter.optimiser
     desk.sliders[name].value *= 0.5
     assert desk.painter is painter and painter.count == 1, "restarted"
     assert getattr(painter.config, name) == desk.sliders[name].value
-    assert (painter.optimiser is optimiser) == (name != "step_size"), "only a new step size needs a new optimiser"
+    assert (painter.optimiser is optimiser) == (name != "lr"), "only a new step size needs a new optimiser"
 
 
 def test_targets_are_cached(desk, monkeypatch):

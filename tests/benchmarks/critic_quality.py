@@ -1,4 +1,4 @@
-"""Measure the compact critic against its teacher on pictures neither was fitted to; writes data/critic/.
+"""Measure the compact critic against its teacher on pictures neither was fitted to; writes nstlib/figures/critic/.
 
     python tests/benchmarks/critic_quality.py --teacher vgg19.safetensors --student compact.checkpoint.pth \\
         --pictures DIR [DIR ...] --photos DIR
@@ -22,30 +22,20 @@ import tyro
 from measure import in_own_process, machine
 from safetensors.torch import save_file
 
-from nstlib import FeatureExtractor, GatysConfig, GatysPainter, PerceptualLoss, load_image, pyramid, resize
-from nstlib.distil import (
-    TAPS,
-    Crops,
-    DistilConfig,
-    Distiller,
-    choose_channels,
-    distil,
-    feature_error,
-    gram_error,
-    prune,
-    reconstruction,
-    second_moments,
-    student_of,
-)
-from nstlib.features import BUNDLED, read_weights
-from nstlib.files import write_aside
-from nstlib.images import PICTURES, fit
-from nstlib.plots import sheet
+from nstlib import FeatureExtractor, GatysConfig, GatysPainter, PerceptualLoss, load_image, resize
+from nstlib.critic.extractor import BUNDLED
+from nstlib.painting.stylize import pyramid
+from nstlib.pictures.files import PICTURES
+from nstlib.pictures.pixels import scale_to_long_side
+from nstlib.screen.plots import sheet
+from nstlib.storage import read_weights, write_aside
+from nstlib.training.distil import Crops, DistilConfig, Distiller, distil, feature_error, gram_error, student_of
+from nstlib.training.prune import TAPS, choose_channels, prune, reconstruction, second_moments
 
 CONTENTS = ("astronaut", "cat", "coffee", "rocket", "motorcycle")
 STYLES = ("swirl", "stained_glass", "woodblock", "watercolour")
 LAYERS = {"content_layers": ("relu3_2",), "style_layers": ("relu1_1", "relu2_1", "relu3_1", "relu3_4")}
-DATA = Path(__file__).parents[2] / "data" / "critic"
+DATA = Path(__file__).parents[2] / "nstlib" / "figures" / "critic"
 
 
 @dataclass(frozen=True)
@@ -128,7 +118,7 @@ def paint(loss: PerceptualLoss, content: str, style: str, config: GatysConfig) -
     photo, model = load_image(content, config.size), load_image(style)
     image, snapshots = photo, []
     for side in pyramid(max(photo.shape[-2:])):
-        shape = fit(tuple(photo.shape[-2:]), side)
+        shape = scale_to_long_side(tuple(photo.shape[-2:]), side)
         painter = GatysPainter(
             resize(photo, shape), [resize(model, side)], config, image=resize(image, shape), loss=loss
         )

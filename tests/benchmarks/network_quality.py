@@ -26,8 +26,9 @@ from nstlib import (
     resize,
     sample_names,
 )
-from nstlib.images import PICTURES
-from nstlib.transformer import CELL
+from nstlib.painting.models import save_transformer
+from nstlib.painting.network import CELL
+from nstlib.pictures.files import PICTURES
 
 MOST = 300  # iterations; a network that is better than so many counts as so many
 
@@ -113,4 +114,4 @@ if __name__ == "__main__":
         if chosen.write:
             net = load_transformer(name)
             net.card |= {"gatys_iterations": round(statistics.median(equal)), "loss": round(mean, 3)}
-            net.save(model_files().get(name, Path(name)))
+            save_transformer(net, model_files().get(name, Path(name)))

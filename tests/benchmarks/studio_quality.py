@@ -18,7 +18,8 @@ from network_quality import losses_of, style_of
 from skimage.metrics import structural_similarity
 
 from nstlib import PerceptualLoss, TransformerNet, load_image, load_transformer, model_files, paint
-from nstlib.images import PICTURES
+from nstlib.painting.models import save_transformer
+from nstlib.pictures.files import PICTURES
 
 STRENGTHS = [i / 10 for i in range(11)]
 
@@ -49,7 +50,7 @@ def objective(net: TransformerNet, card: dict, photos: list, folder: Path) -> fl
     totals = []
     for photo in photos:
         loss.set_content(photo)
-        totals.append(loss(net(photo, net.mix(card["style"]) if net.config.styles else None))["total"].item())
+        totals.append(loss(net(photo, net.blend(card["style"]) if net.config.styles else None))["total"].item())
     return statistics.mean(totals)
 
 
@@ -57,7 +58,7 @@ def mixing(net: TransformerNet, photo) -> float:
     """The largest difference between a style, and a mix of it with nothing of another."""
     names = net.config.styles
     with torch.no_grad():
-        pairs = [(net.mix(a), net.mix({a: 1.0, b: 0.0})) for a, b in pairwise(names)]
+        pairs = [(net.blend(a), net.blend({a: 1.0, b: 0.0})) for a, b in pairwise(names)]
         return max((net(photo, one) - net(photo, mixed)).abs().max().item() for one, mixed in pairs)
 
 
@@ -95,4 +96,4 @@ if __name__ == "__main__":
     if chosen.write:
         ratios = {name: round(ratio, 3) for name, ratio in ratios.items()}
         net.card |= {"ssim_at_strength_0": round(min(kept), 3), "objective_over_single_style": ratios}
-        net.save(model_files().get(chosen.model, Path(chosen.model)))
+        save_transformer(net, model_files().get(chosen.model, Path(chosen.model)))

@@ -7,7 +7,7 @@ import torch
 from measure import MIB, PeakMemory, in_own_process, machine
 
 from nstlib import GatysConfig, PerceptualLoss, TransformerConfig, TransformerNet, paint, stylize
-from nstlib.gatys import stylize_need
+from nstlib.painting.memory import paint_need, stylize_need
 
 SIZES = (256, 512, 1024, 2048)
 
@@ -23,7 +23,7 @@ def measure(what: str, size: int) -> dict[str, float]:
     if what == "paint":
         paint(picture, net)
         measured = peak()
-        return {"measured": measured, "estimate": net.need(shape) / MIB}
+        return {"measured": measured, "estimate": paint_need(net)(shape) / MIB}
     stylize(picture, "swirl", config)
     measured = peak()
     return {"measured": measured, "estimate": stylize_need(PerceptualLoss(config), config)(shape) / MIB}

@@ -6,7 +6,7 @@ import time
 
 from measure import in_own_process, machine
 
-from nstlib.widgets import Playground
+from nstlib.screen.playground import Playground
 
 
 def measure() -> dict[int, float]:

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from measure import PeakMemory, in_own_process, machine
 from safetensors.torch import save_file
 
-from nstlib import TrainConfig, Trainer, TransformerConfig, TransformerNet, load_image, paint, save_image
-from nstlib.features import FeatureExtractor
+from nstlib import TrainConfig, TransformerConfig, TransformerNet, load_image, paint, save_image
+from nstlib.critic.extractor import FeatureExtractor
+from nstlib.training.trainer import Trainer
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 REPEATS = 5

@@ -1,7 +1,7 @@
 """The desks as a person uses them: JupyterLab in a real browser, hands on the sliders.
 
 `make browser` runs this. Screenshots are left in `build/browser`; `--keep-pictures` also stores those that
-the notebooks show under `data/desks`.
+the notebooks show under `nstlib/figures/desks`.
 """
 
 import os
@@ -204,6 +204,6 @@ def keep(request, page, name: str) -> None:
     if request.config.getoption("--keep-pictures"):
         box = page.locator(".jp-OutputArea-output .widget-vbox").first
         box.screenshot(path=SHOTS / f"{name}_cut.png")
-        target = ROOT / "data" / "desks" / f"{name}.jpg"
+        target = ROOT / "nstlib" / "figures" / "desks" / f"{name}.jpg"
         target.parent.mkdir(exist_ok=True)
         Image.open(SHOTS / f"{name}_cut.png").convert("RGB").save(target, quality=82)

@@ -11,10 +11,16 @@ import torch
 from PIL import Image
 
 import nstlib
-from nstlib import NstError, cli, gatys, training, transformer
-from nstlib.distil import DistilConfig
-from nstlib.gatys import best_device
-from nstlib.widgets import ControlDesk, Playground
+from nstlib import (
+    NstError,
+)
+from nstlib.devices import best_device
+from nstlib.painting import gatys, network
+from nstlib.screen import cli
+from nstlib.screen.control_desk import ControlDesk
+from nstlib.screen.playground import Playground
+from nstlib.training import trainer
+from nstlib.training.distil import DistilConfig
 
 BAD = {
     "None": None,
@@ -90,7 +96,7 @@ LOSSES |= {"backbone": ABSENT, "weights": ABSENT | TEXTS}
 GOOD = {  # what is meant, after all
     nstlib.LossConfig: LOSSES,
     nstlib.GatysConfig: LOSSES
-    | {"steps": {"0"}, "seed": {"0"}, "step_size": NUMBERS, "style_scale": {"1.5"}, "style_blend": ABSENT | {"(1,)"}}
+    | {"steps": {"0"}, "seed": {"0"}, "lr": NUMBERS, "style_scale": {"1.5"}, "style_blend": ABSENT | {"(1,)"}}
     | {"mask": ABSENT, "init": TEXTS, "device": ABSENT | TEXTS, "fit": {"True"}},
     nstlib.TrainConfig: LOSSES
     | {"stability_weight": NUMBERS | ZERO, "lr": NUMBERS, "epochs": NUMBERS, "workers": {"0"}, "seed": {"0"}}
@@ -123,7 +129,7 @@ def test_a_running_painting_takes_no_nonsense(survived):
     picture, count = torch.rand(1, 3, 16, 16), 0
     config = nstlib.GatysConfig(size=16, backbone="compact", device="cpu")
     painter = nstlib.GatysPainter(picture, [picture], config)
-    for name in ("style_weight", "tv_weight", "step_size", "style_blend", "optimiser", "style_layer_weights"):
+    for name in ("style_weight", "tv_weight", "lr", "style_blend", "optimiser", "style_layer_weights"):
         for said in ("-1", "NaN", "infinity", "10^400", "a word", "''", "[]", "an object", "a tensor"):
             assert refused(lambda: painter.configure(**{name: BAD[said]}), name) is None, (name, said)  # noqa: B023
             count += 1
@@ -152,7 +158,7 @@ CALLS = [  # each with arguments that are good; each argument is then replaced b
     ),
     (nstlib.fetch_coco, {"split": "val2017", "folder": "."}, {"folder": TEXTS}),
     (nstlib.Film, {"every": 1, "size": 32}, {}),
-    (nstlib.find_image, {"source": "cat"}, {}),
+    (nstlib.open_image, {"source": "cat"}, {}),
     (
         nstlib.GatysPainter,
         {"content": PICTURE, "styles": [PICTURE], "config": CONFIG, "image": PICTURE, "masks": [PICTURE[:, :1]]},
@@ -219,7 +225,7 @@ CALLS = [  # each with arguments that are good; each argument is then replaced b
         {"config": nstlib.TransformerConfig(), "card": {}},
         {"config": ABSENT, "card": ABSENT | {"{}"}},
     ),
-    (NET.mix, {"styles": "a", "strength": 0.5}, {"styles": ABSENT, "strength": ZERO}),
+    (NET.blend, {"styles": "a", "strength": 0.5}, {"styles": ABSENT, "strength": ZERO}),
     (
         ControlDesk,
         {"content": "cat", "styles": ("swirl",), "config": CONFIG, "seconds": 0.1},
@@ -244,12 +250,12 @@ def no_work(tmp_path, monkeypatch):
     STRIP.save("photo.png")
     for target, name in [
         (gatys.GatysPainter, "step"),
-        (transformer.TransformerNet, "forward"),
-        (training.Trainer, "advance"),
+        (network.TransformerNet, "forward"),
+        (trainer.Trainer, "advance"),
         (torch.onnx, "export"),
     ]:
         monkeypatch.setattr(target, name, fail)
-    monkeypatch.setattr("nstlib.photos._download", fail)
+    monkeypatch.setattr("nstlib.pictures.downloads._download", fail)
     yield tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
@@ -297,7 +303,7 @@ COMMANDS = {  # with what they need
 }
 ANY_NUMBER = {"0", "1.5", "9" * 20}
 MEANT = dict.fromkeys(("style_weight", "content_weight", "tv_weight", "stability_weight"), ANY_NUMBER)
-MEANT |= dict.fromkeys(("step_size", "lr", "epochs"), ANY_NUMBER - {"0"})
+MEANT |= dict.fromkeys(("lr", "lr", "epochs"), ANY_NUMBER - {"0"})
 MEANT |= {name: {"0"} for name in ("workers", "seed", "residual_blocks", "strength")}
 MEANT |= {"style_scale": {"1.5"}, "content_scale": {"1.5"}, "stylize steps": {"0"}}
 MEANT |= {"style_blend": ANY_NUMBER}  # a blend of 0 is refused where the styles are counted; see test_cli

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nstlib import ImageError, fetch_coco, load_image, photos, samples
-from nstlib.features import vgg_weights
-from nstlib.samples import Masterpiece
+from nstlib import ImageError, fetch_coco, load_image
+from nstlib.critic.extractor import vgg_weights
+from nstlib.pictures import photos, samples
+from nstlib.pictures.samples import Masterpiece
 
 # what requests and pooch raise on a bad answer keeps its socket until the garbage is collected
 pytestmark = pytest.mark.filterwarnings(r"ignore:(?s).*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
@@ -380,7 +381,9 @@ def test_a_name_is_a_samples_or_a_files_and_never_an_address(name, server, tmp_p
 
 PROGRAM = """
 import sys
-from nstlib import ImageError, fetch_coco, load_image, photos, samples
+from nstlib.pictures import photos
+from nstlib.pictures import samples
+from nstlib import ImageError, fetch_coco, load_image
 what, host, sha256, folder = sys.argv[1:]
 photos.COCO = samples.HOST = host
 photos.COCO_SPLITS = {"val2017": sha256}

@@ -17,10 +17,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nstlib import cli
-from nstlib.images import open_image
-from nstlib.training import Trainer
-from nstlib.transformer import load_transformer
+from nstlib.painting.models import load_transformer
+from nstlib.pictures.samples import open_image
+from nstlib.screen import cli
+from nstlib.training.trainer import Trainer
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -209,7 +209,7 @@ def say(arguments: list[str], capsys) -> tuple[int, str]:
 def test_a_second_training_is_refused_until_the_first_is_killed(photos, victims, tmp_path, capsys, survived):
     """By the installed command, with readers of photographs that outlive their run for a while."""
     ever = [*training(photos, tmp_path), "--steps", "100000", "--workers", "2"]
-    command = [sys.executable, "-m", "nstlib.cli", *ever]
+    command = [sys.executable, "-m", "nstlib.screen.cli", *ever]
     first = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while first.poll() is None and logged(tmp_path) < 3:
         time.sleep(0.01)
@@ -311,7 +311,7 @@ def test_a_training_on_a_full_disk_stops_with_a_line_and_goes_on_later(
     rng, log, stopped = random.Random(8), Trainer.log, 0
     victims.finish(training(photos, tmp_path / "whole"))
     expected = result(tmp_path / "whole")
-    monkeypatch.setattr("nstlib.training.VALIDATION", ("cat",))
+    monkeypatch.setattr("nstlib.training.runs.VALIDATION", ("cat",))
     for _ in range(8 * times):
         folder, at, left = disk.folder / "run", rng.choice([2, 3, 6, 8, 9, 12]), rng.randint(1, 150_000)
 

@@ -9,14 +9,17 @@ from itertools import product
 import pytest
 import torch
 
-from nstlib import cli
-from nstlib.colour import METHODS, recolour
+from nstlib.critic.losses import DISTANCES, PerceptualLoss
 from nstlib.errors import CheckpointError
-from nstlib.gatys import GatysConfig, GatysPainter, stylize
-from nstlib.images import save_image
-from nstlib.losses import DISTANCES, PerceptualLoss
-from nstlib.training import train
-from nstlib.transformer import TransformerConfig, TransformerNet, load_transformer, model_files, paint
+from nstlib.painting.fast import paint
+from nstlib.painting.gatys import GatysConfig, GatysPainter
+from nstlib.painting.models import load_transformer, model_files, save_transformer
+from nstlib.painting.network import TransformerConfig, TransformerNet
+from nstlib.painting.stylize import stylize
+from nstlib.pictures.colour import METHODS, recolour
+from nstlib.pictures.files import save_image
+from nstlib.screen import cli
+from nstlib.training.trainer import train
 
 torch.set_num_threads(1)
 QUICK = GatysConfig(size=16, smallest=16, steps=12, backbone="compact", device="cpu")
@@ -40,8 +43,8 @@ SETTINGS = [
     {"style_weight": 1e38},
     {"content_weight": 1e12, "tv_weight": 1e12},
     {"style_weight": 0.0, "content_weight": 0.0},
-    {"step_size": 1e3},
-    {"step_size": 1e3, "style_weight": 1e12, "init": "noise"},
+    {"lr": 1e3},
+    {"lr": 1e3, "style_weight": 1e12, "init": "noise"},
 ]
 
 
@@ -69,7 +72,7 @@ def test_a_painter_says_what_its_guard_did(optimiser, formula, capsys, survived)
         assert all(note in said for note in painter.notes)
         if not all(math.isfinite(state.losses["total"]) for state in states):
             assert "the loss is not finite; back to the last good picture, half the step size" in said
-            assert painter.step_size < config.step_size
+            assert painter.lr < config.lr
             acted += 1
     assert acted
     survived("numbers", "weights that make a painting's loss infinite", acted)
@@ -143,7 +146,7 @@ def test_a_network_that_paints_no_numbers_leaves_no_picture(folder, tmp_path, ca
     net = TransformerNet(TransformerConfig(width=4, residual_blocks=1)).requires_grad_(False)
     for parameter in net.parameters():
         parameter.uniform_(-65504, 65504)  # the largest that a file of ours can hold
-    model, output = net.save(tmp_path / "absurd.safetensors"), tmp_path / "out.png"
+    model, output = save_transformer(net, tmp_path / "absurd.safetensors"), tmp_path / "out.png"
     with pytest.raises(SystemExit) as end:
         cli.main(
             ["paint", str(folder / "white.png"), "--model", str(model), "--device", "cpu", "--output", str(output)]

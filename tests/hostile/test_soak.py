@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from nstlib import widgets
-from nstlib.colour import METHODS
-from nstlib.gatys import GatysConfig
-from nstlib.transformer import TransformerConfig, TransformerNet, paint
-from nstlib.widgets import ControlDesk, Playground
+from nstlib.painting.fast import paint
+from nstlib.painting.gatys import GatysConfig
+from nstlib.painting.network import TransformerConfig, TransformerNet
+from nstlib.pictures.colour import METHODS
+from nstlib.screen import control_desk
+from nstlib.screen.control_desk import ControlDesk
+from nstlib.screen.playground import Playground
 
 STATM = Path("/proc/self/statm")
 pytestmark = pytest.mark.skipif(not STATM.exists(), reason="memory is read from /proc, which is Linux'")
@@ -48,7 +50,7 @@ def test_pictures(survived):
 
 
 def test_control_desk(monkeypatch, survived):
-    monkeypatch.setattr(widgets, "SIZES", (32,))
+    monkeypatch.setattr(control_desk, "SIZES", (32,))
     desk = ControlDesk(config=GatysConfig(backbone="compact", size=32, device="cpu"), seconds=0)
     assert is_flat(desk.tick, 1000)
     assert desk.painter.count == 1000

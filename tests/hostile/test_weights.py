@@ -20,13 +20,14 @@ from nstlib import (
     FeatureExtractor,
     NstError,
     TrainConfig,
-    Trainer,
     TransformerConfig,
     TransformerNet,
     WeightsError,
     load_transformer,
 )
-from nstlib.features import read_weights
+from nstlib.painting.models import save_transformer
+from nstlib.storage import read_weights
+from nstlib.training.trainer import Trainer
 
 CRITIC = FeatureExtractor("compact", ("relu1_2",), weights=None).state()
 ADJUSTABLE = TransformerConfig(width=2, residual_blocks=0, styles=("ink", "wave"))
@@ -211,7 +212,7 @@ ABSURD_METADATA = [
 
 @pytest.mark.parametrize("changes", ABSURD_METADATA, ids=lambda c: "{}: {:.40}".format(*next(iter(c.items()))))
 def test_absurd_metadata_is_refused_before_anything_is_made(changes, tmp_path, survived):
-    path = TransformerNet(ADJUSTABLE).save(tmp_path / "net.safetensors")
+    path = save_transformer(TransformerNet(ADJUSTABLE), tmp_path / "net.safetensors")
     state, metadata = read_weights(path)
     save_file(state, path, metadata | changes)
     before = memory()
@@ -304,7 +305,7 @@ def test_a_critic_of_absurd_tensors_is_refused(ending, tmp_path, survived):
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 def test_a_network_of_absurd_tensors_is_refused(ending, tmp_path, survived):
-    path, count, before = TransformerNet(ADJUSTABLE).save(tmp_path / "net.safetensors"), 0, memory()
+    path, count, before = save_transformer(TransformerNet(ADJUSTABLE), tmp_path / "net.safetensors"), 0, memory()
     state, metadata = read_weights(path)
     if ending == ".pth":
         state, metadata = foreign_state(), None
@@ -319,7 +320,7 @@ def test_a_network_of_absurd_tensors_is_refused(ending, tmp_path, survived):
 
 
 def test_another_architecture_is_refused(tmp_path, survived):
-    network = TransformerNet(ADJUSTABLE).save(tmp_path / "net.safetensors")
+    network = save_transformer(TransformerNet(ADJUSTABLE), tmp_path / "net.safetensors")
     save_file(CRITIC, tmp_path / "critic.safetensors")
     torch.save(CRITIC, tmp_path / "critic.pth")
     torch.save(foreign_state(), tmp_path / "net.pth")
@@ -392,7 +393,7 @@ def mutated(body: bytes, rng: random.Random) -> bytes:
 
 def files(folder: Path) -> dict[str, tuple]:
     """Good files of each kind: how each is read, and its bytes."""
-    network = TransformerNet(ADJUSTABLE).save(folder / "own.safetensors")
+    network = save_transformer(TransformerNet(ADJUSTABLE), folder / "own.safetensors")
     torch.save(foreign_state(), folder / "foreign.pth")
     torch.save(foreign_state(), folder / "old.pth", _use_new_zipfile_serialization=False)
     save_file(CRITIC, folder / "critic.safetensors", {"mean": "0,0,0", "std": "1,1,1"})

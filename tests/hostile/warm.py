@@ -15,7 +15,8 @@ import sys
 import time
 from contextlib import redirect_stdout
 
-from nstlib import cli, training
+from nstlib.screen import cli
+from nstlib.training import runs, trainer
 
 
 def run(arguments: list[str], output: str, operation: tuple[int, str] | None = None, bytes: int = 0) -> None:
@@ -45,8 +46,8 @@ def kill_at(operation: int, folder: str) -> None:
 
 
 def main() -> None:
-    training.VALIDATION = ("cat",)  # one is enough on the sheets
-    training.tqdm.monitor_interval = 0  # no thread, for those are not forked
+    runs.VALIDATION = ("cat",)  # one is enough on the sheets
+    trainer.tqdm.monitor_interval = 0  # no thread, for those are not forked
     with redirect_stdout(sys.stderr):
         for arguments in json.loads(sys.argv[1]):
             cli.main(arguments)

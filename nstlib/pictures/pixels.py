@@ -1,0 +1,48 @@
+"""Pixels: resize, add a mirrored margin, crop."""
+
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..limits import ImageBatch, Pixels, checked
+
+MARGIN = 8  # pixels, that `reflect_pad` adds on each side
+
+
+def scale_to_long_side(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """`(height, width)` scaled so that the longer is `long_side`, each at least 1."""
+    scale = long_side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+@checked
+def resize(image: ImageBatch, size: Pixels | tuple[Pixels, Pixels]) -> Tensor:
+    """Resize `(B, C, H, W)` with antialiasing to `(height, width)`, or to a long side with aspect kept."""
+    if isinstance(size, int):
+        size = scale_to_long_side(image.shape[-2:], size)
+    if image.shape[-2:] == tuple(size):
+        return image
+    home = image.device
+    image = image.cpu() if home.type == "mps" else image  # MPS has no antialiasing
+    image = F.interpolate(image, size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
+    return image.clamp(0, 1).to(home)
+
+
+def reflect_pad(image: Tensor) -> Tensor:
+    """The picture with a mirrored margin: a network pads with zeros, and what it paints at its edges shows that."""
+    height, width = (min(MARGIN, side - 1) for side in image.shape[-2:])
+    return F.pad(image, (width, width, height, height), mode="reflect")
+
+
+def crop(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The middle `(height, width)` of a picture: the margin off again."""
+    top, left = ((side - inner) // 2 for side, inner in zip(image.shape[-2:], shape, strict=True))
+    return image[..., top : top + shape[0], left : left + shape[1]].contiguous()
+
+
+def resize_pil(image: Image.Image, long_side: int | None) -> Image.Image:
+    """Resize a PIL image by its long side; `None` keeps it."""
+    if long_side is None or max(image.size) == long_side:
+        return image
+    height, width = scale_to_long_side((image.height, image.width), long_side)
+    return image.resize((width, height), Image.Resampling.LANCZOS)

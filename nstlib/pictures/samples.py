@@ -1,0 +1,117 @@
+"""Pictures by name: our own paintings, photographs that scikit-image carries, paintings to download."""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from skimage import data as photographs
+from torch import Tensor
+
+from ..errors import ImageError, reason
+from ..limits import Pixels, checked
+from .downloads import cache_folder, stay_https
+from .files import Source, read_image, to_tensor
+from .pixels import resize_pil
+
+PHOTOGRAPHS = {
+    "astronaut": lambda: photographs.astronaut(),
+    "cat": lambda: photographs.chelsea(),
+    "coffee": lambda: photographs.coffee(),
+    "rocket": lambda: photographs.rocket(),
+    "motorcycle": lambda: photographs.stereo_motorcycle()[0],
+}
+
+
+PACKAGE = Path(__file__).parents[1]
+PAINTINGS = {path.stem: path for path in sorted((PACKAGE / "paintings").glob("*.jpg"))}  # painted by data/paint.py
+
+
+@dataclass(frozen=True)
+class Masterpiece:
+    """A painting in the public domain (its author died over 70 years ago), downloaded on first use."""
+
+    artist: str
+    title: str
+    year: str
+    address: str  # owner/repository/commit/path on raw.githubusercontent.com
+    sha256: str  # of the file
+
+
+HOST = "https://raw.githubusercontent.com/"
+with open(PACKAGE / "masterpieces.csv", encoding="utf-8", newline="") as _table:
+    MASTERPIECES = {row.pop("name"): Masterpiece(**row) for row in csv.DictReader(_table)}
+
+
+def sample_names() -> dict[str, list[str]]:
+    """Names of all samples: photographs and paintings work offline, masterpieces are downloaded once."""
+    return {
+        "photographs": list(PHOTOGRAPHS),
+        "paintings": list(PAINTINGS),
+        "masterpieces": list(MASTERPIECES),
+    }
+
+
+@checked
+def load_image(source: Source, size: Pixels | None = None) -> Tensor:
+    """A picture as `(1, 3, H, W)` in [0, 1]: a sample's name, or anything `read_image` takes.
+
+    Args:
+        source: a file of that name comes before a sample. Transparency is flattened on white;
+            `open_image` keeps it.
+        size: long side in pixels, aspect kept; `None` for the picture's own size.
+
+    Raises:
+        ImageError: no such picture, or one that cannot be read or downloaded.
+    """
+    return to_tensor(resize_pil(open_image(source), size))
+
+
+@checked
+def open_image(source: Source) -> Image.Image:
+    """Open a picture as 8-bit sRGB, upright: `RGB`, or `RGBA` where it has transparency.
+
+    Args:
+        source: a sample's name (a file of that name comes first), or what `read_image` takes: a file, its bytes, a
+            PIL image, an array or a tensor.
+
+    Raises:
+        ImageError: no such file or sample, not a picture, damaged, or too large to be trusted.
+    """
+    if not isinstance(source, str) or os.path.isfile(source):
+        return read_image(source)
+    if source in PHOTOGRAPHS:
+        return read_image(PHOTOGRAPHS[source]())
+    if source in PAINTINGS:
+        return read_image(PAINTINGS[source])
+    if source in MASTERPIECES:
+        return read_image(fetch(source))
+    return read_image(source)
+
+
+def fetch(name: str) -> Path:
+    """Download a masterpiece on first use, check its SHA-256, and return the cached file.
+
+    Raises:
+        ImageError: it cannot be had; says which samples need no download.
+    """
+    import pooch
+
+    piece = MASTERPIECES[name]
+    ending = Path(piece.address).suffix
+    try:
+        return Path(
+            pooch.retrieve(
+                HOST + piece.address,
+                known_hash=f"sha256:{piece.sha256}",
+                path=cache_folder(),
+                fname=f"{name}{ending}",
+                downloader=pooch.HTTPDownloader(timeout=30, progressbar=False, hooks={"response": stay_https}),
+            )
+        )
+    except (OSError, ValueError) as error:  # no network, a broken connection, a wrong checksum
+        raise ImageError(
+            f"{name}: cannot be downloaded ({reason(error)}). Check the connection and try again; "
+            f"without one these work: {' '.join([*PHOTOGRAPHS, *PAINTINGS])}."
+        ) from error

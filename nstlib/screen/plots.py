@@ -1,0 +1,189 @@
+"""The figures of the notebooks: contact sheets in true pixels, loss curves, feature maps, Gram matrices."""
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from IPython.display import DisplayHandle
+from IPython.display import Image as Display
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+from ..pictures.files import to_pil
+
+FIGURES = Path(__file__).parents[1] / "figures"  # stored pictures of this project
+
+
+def sheet(
+    images: Sequence[Tensor | Image.Image],
+    titles: Sequence[str] | None = None,
+    columns: int | None = None,
+    height: int = 240,
+) -> Image.Image:
+    """Pictures side by side on white, each `height` pixels tall, with a line of text under each."""
+    pictures = [to_pil(image) if isinstance(image, Tensor) else image.convert("RGB") for image in images]
+    pictures = [p.resize((max(1, round(p.width * height / p.height)), height), Image.LANCZOS) for p in pictures]
+    columns, titles = columns or len(pictures), titles or [""] * len(pictures)
+    gap, line = 8, 26 if any(titles) else 0
+    width = max(p.width for p in pictures) + gap
+    rows = math.ceil(len(pictures) / columns)
+    page = Image.new("RGB", (width * columns - gap, (height + line + gap) * rows - gap), "white")
+    draw, font = ImageDraw.Draw(page), _font(13)
+    for i, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
+        x, y = i % columns * width, i // columns * (height + line + gap)
+        page.paste(picture, (x + (width - gap - picture.width) // 2, y))
+        draw.text((x + (width - gap) / 2, y + height + 4), title, fill="black", font=font, anchor="ma")
+    return page
+
+
+def show(
+    images: Sequence[Tensor | Image.Image] | Tensor,
+    titles: Sequence[str] | None = None,
+    columns: int | None = None,
+    height: int = 240,
+) -> Display:
+    """Display pictures as one JPEG sheet; see `sheet`. The titles are its alternative text too."""
+    images = [images] if isinstance(images, Tensor | Image.Image) else images
+    return _jpeg(sheet(images, titles, columns, height), ", ".join(titles or []))
+
+
+def picture(path: str | Path, width: int = 1000) -> Display:
+    """Display a file, or a picture of this project such as `desks/playground.jpg`, at most `width` pixels wide."""
+    image = Image.open(FIGURES / path if (FIGURES / path).is_file() else path).convert("RGB")
+    image.thumbnail((width, image.height), Image.LANCZOS)
+    return _jpeg(image, Path(path).stem.replace("_", " "))
+
+
+def _jpeg(page: Image.Image, alt: str) -> Display:
+    buffer = io.BytesIO()
+    page.save(buffer, "JPEG", quality=80)
+    return Display(buffer.getvalue(), format="jpeg", metadata={"alt": alt})
+
+
+def feature_maps(features: Tensor, count: int = 8) -> list[Image.Image]:
+    """The `count` busiest channels of `(1, C, H, W)` as grey pictures, each stretched to its own range."""
+    busiest = features[0].flatten(1).std(1).argsort(descending=True)[:count]
+    maps = features[0, busiest].detach()
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return [to_pil(m.expand(3, -1, -1)) for m in (maps - low) / (high - low).clamp_min(1e-8)]
+
+
+def curves(
+    histories: Mapping[str, Sequence[float] | tuple[Sequence[float], Sequence[float]]],
+    ylabel: str = "loss",
+    xlabel: str = "step",
+) -> Figure:
+    """Losses against steps 0, 1, 2 …, or a pair of steps and losses, on a logarithmic scale."""
+    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    for label, values in histories.items():
+        x, y = values if isinstance(values, tuple) else (range(len(values)), values)
+        axes.plot(x, y, label=label, linewidth=1.8)
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    plt.close(figure)  # or the notebook shows it twice
+    return figure
+
+
+def heat_maps(grams: Mapping[str, Tensor]) -> Figure:
+    """Gram matrices `(C, C)` as cosines between channels: red goes together, white is unrelated, blue is opposed."""
+    figure, axes = plt.subplots(1, len(grams), figsize=(2.4 * len(grams), 2.6), layout="constrained", squeeze=False)
+    for axis, (title, matrix) in zip(axes[0], grams.items(), strict=True):
+        norms = matrix.diagonal().clamp_min(1e-12).sqrt()
+        image = axis.imshow((matrix / torch.outer(norms, norms)).cpu(), cmap="RdBu_r", vmin=-1, vmax=1)
+        axis.set_title(title, fontsize=11)
+        axis.set_axis_off()
+    figure.colorbar(image, ax=axes, shrink=0.8, ticks=(-1, 0, 1))
+    plt.close(figure)
+    return figure
+
+
+def quick_curves(histories: Mapping[str, Sequence[float]], size: tuple[int, int] = (384, 110)) -> bytes:
+    """Losses as a small PNG, each on its own logarithmic scale: drawn in a hundredth of matplotlib's time."""
+    page = Image.new("RGB", size, "white")
+    draw, (width, height) = ImageDraw.Draw(page), size
+    for (label, values), colour in zip(histories.items(), ("#1f77b4", "#ff7f0e", "#2ca02c"), strict=False):
+        logs = np.log(np.maximum(np.asarray(values[-2000:], dtype=float), 1e-12))
+        logs = logs[np.isfinite(logs)]
+        if len(logs) > 1:
+            x = np.linspace(2, width - 3, len(logs))
+            y = (logs.max() - logs) / max(np.ptp(logs), 1e-9) * (height - 26) + 4
+            draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=2)
+        draw.text((4 + 70 * list(histories).index(label), height - 16), label, fill=colour, font=_font(12))
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@cache
+def _font(points: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(findfont("DejaVu Sans"), points)
+
+
+def architecture(net: nn.Module, size: int = 256) -> Figure:
+    """What becomes of a picture in a `TransformerNet`: a bar a layer, as tall as its maps, as wide as its channels."""
+    shapes: list[tuple[str, torch.Size]] = []
+    layers = [*net.down, *net.residual, *net.up, net.to_rgb]
+    hooks = [layer.register_forward_hook(lambda m, i, out: shapes.append((_kind(m), out.shape))) for layer in layers]
+    with torch.no_grad():
+        net(torch.zeros(1, 3, size, size))
+    for hook in hooks:
+        hook.remove()
+    figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
+    x, colours = 0.0, {"convolution": "#4c72b0", "residual": "#dd8452", "resize": "#55a868", "deconv": "#c44e52"}
+    for kind, (_, channels, height, _) in [("picture", (1, 3, size, size)), *shapes]:
+        axes.bar(x, height, channels, bottom=-height / 2, align="edge", color=colours.get(kind, "#8c8c8c"))
+        axes.text(
+            x + channels / 2, -height / 2 - 0.06 * size, f"{channels}\n{height}²", ha="center", va="top", fontsize=8
+        )
+        x += channels + 32
+    for kind, colour in colours.items():
+        if kind in [name for name, _ in shapes]:
+            axes.bar(0, 0, color=colour, label=kind)
+    axes.set(ylim=(-0.75 * size, 0.55 * size))
+    axes.legend(frameon=False, ncols=3, loc="upper center")
+    axes.set_axis_off()
+    plt.close(figure)
+    return figure
+
+
+def _kind(layer: nn.Module) -> str:
+    """What a layer of a `TransformerNet` does, in a word."""
+    if hasattr(layer, "first"):
+        return "residual"
+    inner = [type(module).__name__ for module in layer.modules()]
+    return "deconv" if "ConvTranspose2d" in inner else "resize" if "Upsample" in inner else "convolution"
+
+
+class LivePlot:
+    """A callback of `train` that shows the loss curves and the newest sample sheet, and keeps them up to date.
+
+    Reads the run's log, so that a resumed run shows its whole history.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.handles: dict[str, DisplayHandle] = {}
+
+    def __call__(self, state) -> None:
+        lines = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
+        steps = [line["step"] for line in lines]
+        self._show("curves", curves({n: (steps, [line[n] for line in lines]) for n in ("content", "style", "total")}))
+        if state.sheet:
+            self._show("sheet", picture(state.sheet))
+
+    def _show(self, name: str, what) -> None:
+        if name in self.handles:
+            self.handles[name].update(what)
+        else:
+            self.handles[name] = DisplayHandle()
+            self.handles[name].display(what)

@@ -1,0 +1,180 @@
+"""Files: write aside and rename, one run a folder, weights read without running code."""
+
+import errno
+import glob
+import os
+import pickle
+import tempfile
+import time
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from .errors import CheckpointError, NstError, WeightsError, reason
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+
+_held: dict[tuple[int, Path], IO] = {}  # by process, for a forked one has none of its parent's locks
+
+
+@contextmanager
+def write_aside(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
+
+    A process that is killed leaves it: a training clears that away when it goes on, `nst stylize` and `nst paint`
+    after an hour, for another process may be writing the same picture.
+
+    Raises:
+        OSError: the folder is missing or not writable, or the disk is full; an older `path` stays.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".part{path.suffix}", dir=path.parent)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        aside.chmod(0o666 & ~_umask())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The mask a plain open() would use: mkstemp makes files that only their owner can read."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def writing(path: Path, kind: type[NstError] = CheckpointError) -> Iterator[None]:
+    """What goes wrong in writing, said with the path and the remedy."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:  # torch.save on a full disk, Pillow
+        raise kind(f"{path}: cannot be written ({error}). Is the folder writable, and the disk not full?") from error
+
+
+def sweep(folder: Path, stem: str | None = None, age: float = 0.0) -> None:
+    """Remove what `write_aside` had begun in a folder when its process was killed.
+
+    Args:
+        stem: only of files of this name; `None` for all.
+        age: only what was not written to for so many seconds; 0 where no other process may write.
+    """
+    for part in folder.glob(f".{glob.escape(stem) if stem else '*'}-????????.part*"):
+        with suppress(OSError):  # gone already, or not ours to remove
+            if not age or time.time() - part.stat().st_mtime > age:
+                part.unlink()
+
+
+def hold(folder: Path) -> bool:
+    """Keep a folder for this process, until `let_go` or its end of whatever kind; False if another has it.
+
+    A file system that knows no locks keeps nobody out.
+
+    Raises:
+        OSError: the folder is missing or not writable.
+    """
+    key = os.getpid(), folder.resolve()
+    if key in _held:
+        return True
+    file = open(folder / ".lock", "a")  # stays there: to remove it is to race with the next who opens it
+    try:
+        if os.name == "nt":
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, not shared with forked readers of photos
+    except OSError as error:
+        file.close()
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    _held[key] = file
+    return True
+
+
+def let_go(folder: Path) -> None:
+    """Let other processes have the folder, if this one held it."""
+    if file := _held.pop((os.getpid(), folder.resolve()), None):
+        file.close()
+
+
+DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}  # int64 counts batches
+
+
+LARGEST_HEADER = 1_000_000  # bytes of names, settings and card; ours have a few thousand
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read `.safetensors` or `.pth`/`.pt` without running any code from it.
+
+    Returns:
+        The tensors by name, and the metadata (empty for `.pth`).
+
+    Raises:
+        WeightsError: the file is missing, broken, no weights file, or holds code.
+    """
+    path = Path(path)
+    if not os.path.isfile(path):  # unlike Path.is_file, takes a name of any length
+        raise WeightsError(f"{path}: no such weights file. Check the path, or use the bundled 'compact'.")
+    try:
+        state, metadata = _read_safetensors(path) if path.suffix == ".safetensors" else (load_plain(path), {})
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path}: holds more than tensors, or is no weights file; refused, for loading it could run code. "
+            "Ask its author for a plain state dict or .safetensors."
+        ) from error
+    except Exception as error:  # on damaged files torch's unpickler raises almost anything
+        raise WeightsError(f"{path}: cannot be read ({reason(error)}). Get the file again.") from error
+    return plain_state_dict(path, state), metadata
+
+
+def load_plain(path: str | Path) -> object:
+    """What a `.pth` holds; no code is run, and nothing unpacked that is larger than the file (torch packs nothing)."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as parts:
+            if sum(part.file_size for part in parts.infolist()) > os.path.getsize(path):
+                raise ValueError("it is packed, and torch packs no weights")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about kinds of tensors that are refused later
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with open(path, "rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > LARGEST_HEADER:
+        raise ValueError(f"its header is said to have {header:,} bytes")
+    with safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+
+
+def plain_state_dict(source: str | Path, state: object) -> dict[str, Tensor]:
+    """The state itself, if it holds names and plain tensors."""
+    if not isinstance(state, dict) or not all(_is_name(key) and _is_plain(value) for key, value in state.items()):
+        raise WeightsError(
+            f"{source}: is not a state dict (names → tensors of real numbers). Save `model.state_dict()`."
+        )
+    return state
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and len(key) <= 200 and key.isprintable()
+
+
+def _is_plain(tensor: object) -> bool:
+    """Dense, real, on the CPU, not empty, and all of it in the file: strides of 0 can make 100 GB of one number."""
+    if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.dtype not in DTYPES:
+        return False
+    size = tensor.numel() * tensor.element_size()
+    return tensor.device.type == "cpu" and 0 < size <= tensor.untyped_storage().nbytes()

@@ -1,0 +1,44 @@
+"""Copies of the notebooks to be executed, with the solutions of their exercises as cells; the folder is printed.
+
+python tests/tools/with_solutions.py      (make notebooks)
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat.v4 import new_code_cell
+
+ROOT = Path(__file__).parents[2]
+
+
+def solutions(markdown: str) -> list[str]:
+    """The blocks of Python in a markdown cell's folded parts."""
+    folded = re.findall(r"<details>.*?</details>", markdown, re.DOTALL)
+    return [code for part in folded for code in re.findall(r"```python\n(.*?)```", part, re.DOTALL)]
+
+
+def with_solutions(source: Path):
+    """A notebook whose solutions follow the cell that holds them."""
+    book, cells = jupytext.read(source), []
+    for cell in book.cells:
+        found = solutions(cell.source) if cell.cell_type == "markdown" else []
+        cells += [cell, *(new_code_cell(code) for code in found)]
+    book.cells = cells
+    return book
+
+
+def write_all(folder: Path) -> Path:
+    """All of them in `folder/notebooks`, beside the data they name."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "data").symlink_to(ROOT / "data")
+    for source in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py")):
+        nbformat.write(with_solutions(source), folder / "notebooks" / f"{source.stem}.ipynb")
+    return folder / "notebooks"
+
+
+if __name__ == "__main__":
+    print(write_all(ROOT / "build" / "executed"))
