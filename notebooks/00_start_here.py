@@ -50,9 +50,8 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # few sizes.
 
 # %%
-import torch
-
 import nstlib as nst
+import torch
 from nstlib import show
 
 gpu = torch.cuda.is_available()

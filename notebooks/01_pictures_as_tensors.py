@@ -36,13 +36,12 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
     print("nstlib is installed")
 
 # %%
+import nstlib as nst
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
-import nstlib as nst
 from nstlib import show
+from torch import Tensor
 
 # %% [markdown]
 # ## From file to tensor

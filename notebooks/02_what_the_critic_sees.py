@@ -36,12 +36,11 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
     print("nstlib is installed")
 
 # %%
-import torch
-from torch import Tensor
-
 import nstlib as nst
+import torch
 from nstlib import show
 from nstlib.screen.plots import curves, feature_maps
+from torch import Tensor
 
 gpu = torch.cuda.is_available()
 size, steps = (320, 400) if gpu else (192, 150)

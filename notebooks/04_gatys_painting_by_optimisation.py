@@ -42,13 +42,12 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # %%
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 import nstlib as nst
+import torch
 from nstlib import show
 from nstlib.painting.stylize import pyramid
 from nstlib.screen.plots import curves
+from torch import Tensor
 
 gpu = torch.cuda.is_available()
 backbone = "compact"  # or "vgg19"

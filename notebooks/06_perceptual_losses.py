@@ -36,13 +36,12 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
     print("nstlib is installed")
 
 # %%
+import nstlib as nst
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-import nstlib as nst
 from nstlib import show
 from nstlib.screen.plots import curves
+from torch import Tensor, nn
 
 gpu = torch.cuda.is_available()
 size, steps = (256, 300) if gpu else (160, 120)

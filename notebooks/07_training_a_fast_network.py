@@ -43,10 +43,9 @@ import signal
 import tempfile
 from pathlib import Path
 
+import nstlib as nst
 import torch
 import torch.nn.functional as F
-
-import nstlib as nst
 from nstlib import show
 from nstlib.screen.plots import LivePlot, architecture
 

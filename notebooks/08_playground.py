@@ -41,13 +41,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import nstlib as nst
 import skimage.data
 import torch
-from torch import Tensor
-
-import nstlib as nst
 from nstlib import Playground, show
 from nstlib.screen.plots import picture
+from torch import Tensor
 
 gpu = torch.cuda.is_available()
 size, steps = (768, 1500) if gpu else (448, 200)

@@ -42,9 +42,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 import nstlib as nst
+import torch
 from nstlib import show
 from nstlib.screen.experiments import run_grid
 from nstlib.screen.plots import curves, picture

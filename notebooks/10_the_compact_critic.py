@@ -39,14 +39,13 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 import json
 from pathlib import Path
 
+import nstlib as nst
 import torch
 import torch.nn.functional as F
+from nstlib import show
 from matplotlib import pyplot as plt
 from PIL import Image
 from torch import Tensor
-
-import nstlib as nst
-from nstlib import show
 
 # %% [markdown]
 # The teacher is the first three blocks of the original VGG-19 (Simonyan & Zisserman). Its weights are not part of this project, so

@@ -6,7 +6,11 @@ Ground floor: `errors`, `limits`, `storage`, `devices`. On it stand five wings, 
 those named before them: see the docstring of the wing.
 """
 
+import os
 from importlib import import_module
+
+# before torch is loaded: threads that wait for each other must sleep, or beside another program all of them crawl
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .critic.extractor import FeatureExtractor
 from .critic.losses import LossConfig, PerceptualLoss, gram, total_variation

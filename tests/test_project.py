@@ -157,6 +157,15 @@ def test_the_network_needs_torch_alone():
     assert set(named) - set(sys.stdlib_module_names) == {"torch"}
 
 
+def test_threads_are_told_how_to_wait_before_torch_is_loaded():
+    """Beside another program threads that wait awake crawl; torch asks once, when it is loaded."""
+    text = (ROOT / "nstlib" / "__init__.py").read_text(encoding="utf-8")
+    assert 0 < text.find('os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")') < text.index("\nfrom .")
+    for path in SCRIPTS:
+        modules = re.findall(r"^(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert "torch" not in modules[: modules.index("nstlib")], path.name
+
+
 def test_each_notebook_has_its_text():
     assert [path.stem for path in NOTEBOOKS] == [path.stem for path in SCRIPTS]
 

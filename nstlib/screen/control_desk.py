@@ -4,8 +4,7 @@ import time
 from dataclasses import replace
 from typing import Annotated
 
-from ipywidgets import HTML, Dropdown, FloatLogSlider, FloatSlider, HBox, Play, SelectMultiple, VBox
-from PIL import Image
+from ipywidgets import HTML, Dropdown, FloatLogSlider, FloatSlider, HBox, Image, Play, SelectMultiple, VBox
 from torch import Tensor
 
 from ..critic.losses import PerceptualLoss

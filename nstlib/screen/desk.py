@@ -5,8 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from IPython.display import display
-from ipywidgets import HTML, Button, Dropdown, FileUpload, FloatLogSlider, FloatSlider, Layout, Text
-from PIL import Image
+from ipywidgets import HTML, Button, Dropdown, FileUpload, FloatLogSlider, FloatSlider, Image, Layout, Text
 
 from ..errors import NstError
 from ..pictures.files import save_image

@@ -46,7 +46,7 @@ class Playground(_Desk):
     ):
         self.net = model if isinstance(model, TransformerNet) else load_transformer(model).to(best_device())
         self.model = model if isinstance(model, str) else "a network in memory"
-        self.net.mix()  # says what is wrong with a network of one style
+        self.net.blend()  # says what is wrong with a network of one style
         super().__init__(content)
         self.quick, self.size, self._timer = quick, size, None
         self._build()
