@@ -22,6 +22,9 @@ class Limit:
     holds: Callable[[Any], bool]
     words: str
 
+    def __repr__(self) -> str:
+        return self.words  # as messages of others show it
+
 
 def between(least: float, most: float) -> Limit:
     return Limit(lambda value: least <= value <= most, f"from {least:g} to {most:g}")

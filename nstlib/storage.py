@@ -1,13 +1,13 @@
 """Files: write aside and rename, one run a folder, weights read without running code."""
 
 import errno
-import glob
 import os
 import pickle
 import tempfile
 import time
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,7 +39,7 @@ def write_aside(path: str | Path) -> Iterator[Path]:
         OSError: the folder is missing or not writable, or the disk is full; an older `path` stays.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=f".part{path.suffix}", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".nst-{_short(path.stem)}-", suffix=f".part{path.suffix}", dir=path.parent)
     os.close(handle)
     aside = Path(name)
     try:
@@ -48,6 +48,11 @@ def write_aside(path: str | Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _short(stem: str) -> str:
+    """A name of eight letters for one of any length, for the longest that a file can have leaves no room for more."""
+    return f"{zlib.crc32(stem.encode(errors='surrogateescape')):08x}"
 
 
 def _umask() -> int:
@@ -73,7 +78,7 @@ def sweep(folder: Path, stem: str | None = None, age: float = 0.0) -> None:
         stem: only of files of this name; `None` for all.
         age: only what was not written to for so many seconds; 0 where no other process may write.
     """
-    for part in folder.glob(f".{glob.escape(stem) if stem else '*'}-????????.part*"):
+    for part in folder.glob(f".nst-{_short(stem) if stem else '????????'}-????????.part*"):
         with suppress(OSError):  # gone already, or not ours to remove
             if not age or time.time() - part.stat().st_mtime > age:
                 part.unlink()
@@ -160,12 +165,21 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def plain_state_dict(source: str | Path, state: object) -> dict[str, Tensor]:
-    """The state itself, if it holds names and plain tensors."""
-    if not isinstance(state, dict) or not all(_is_name(key) and _is_plain(value) for key, value in state.items()):
-        raise WeightsError(
-            f"{source}: is not a state dict (names → tensors of real numbers). Save `model.state_dict()`."
-        )
-    return state
+    """The names and plain tensors of a state dict, alone or the only one in a checkpoint; `module.` is taken off.
+
+    Raises:
+        WeightsError: there is none, or there are several.
+    """
+    inside = state.values() if isinstance(state, dict) and not _is_state(state) else [state]
+    found = [one for one in inside if _is_state(one)]
+    if len(found) != 1:
+        said = f"holds {len(found)} state dicts" if found else "is not a state dict (names → tensors of numbers)"
+        raise WeightsError(f"{source}: {said}. Save `model.state_dict()`.")
+    return {".".join(part for part in name.split(".") if part != "module"): t for name, t in found[0].items()}
+
+
+def _is_state(state: object) -> bool:
+    return isinstance(state, dict) and bool(state) and all(map(_is_name, state)) and all(map(_is_plain, state.values()))
 
 
 def _is_name(key: object) -> bool:

@@ -1,6 +1,7 @@
 """The critic: a frozen convolutional network whose activations the losses compare, layer by name."""
 
 import math
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,13 +41,14 @@ class Preprocessing:
             raise ValueError("std must be above 0")
 
 
-Expected = Literal["torchvision", "oxford"]
+Expected = Literal["torchvision", "oxford", "caffe"]
 
 
 PREPROCESSING = {
     "torchvision": Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "oxford": Preprocessing((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),
 }
+PREPROCESSING["caffe"] = PREPROCESSING["oxford"]  # and BGR: the first convolution's channels are turned round
 
 
 def layer_names(layout: str) -> list[str]:
@@ -86,9 +88,10 @@ class FeatureExtractor(nn.Module):
         backbone: `"compact"` (bundled: VGG-19's first three blocks, distilled), `"vgg19"` or `"vgg16"`
             (torchvision's weights, downloaded once); `None` chooses with `default_backbone()`.
         layers: names such as `"relu3_1"`; for VGG also `"conv4_2"` or `"pool1"`.
-        weights: `"default"`, the path of a state dict in torchvision's naming (it may stop early),
-            or `None` for random weights drawn from seed 0, for tests.
-        preprocessing: for a weights path: `"torchvision"` or `"oxford"`. `None` reads it from the
+        weights: `"default"`, the path of a state dict in torchvision's naming or Caffe's (`conv1_1.weight`; it may
+            stop early), or `None` for random weights drawn from seed 0, for tests.
+        preprocessing: for a weights path: `"torchvision"`, `"oxford"` (RGB, 0 … 255 less the mean) or `"caffe"`
+            (the same in BGR: vgg_conv.pth, vgg19-d01eb7cb.pth). `None` reads it from the
             file's metadata, and without that takes `"torchvision"`. For `"vgg16"` without a path `"torchvision"`
             asks for the weights that torchvision trained itself, which pytorch/examples uses.
         pooling: `"max"` as in VGG, or `"avg"`, which Gatys et al. (2016, section 2) found to give
@@ -164,6 +167,8 @@ class FeatureExtractor(nn.Module):
             return _download(self.backbone, preprocessing)
         path = BUNDLED / "compact.safetensors" if weights == "default" else weights
         state, metadata = read_weights(path)
+        index = {name: i for i, name in enumerate(layer_names(layout))}
+        state = {_torchvision_name(name, index): tensor for name, tensor in state.items()}
         if preprocessing is None and "mean" in metadata and "std" in metadata:
             try:
                 mean, std = (tuple(float(v) for v in metadata[key].split(",")) for key in ("mean", "std"))
@@ -175,6 +180,8 @@ class FeatureExtractor(nn.Module):
             raise WeightsError(
                 f"{path}: asks for preprocessing {said[:40]!r}. Say preprocessing={' or '.join(PREPROCESSING)}."
             )
+        if said == "caffe" and "features.0.weight" in state:
+            state["features.0.weight"] = state["features.0.weight"].flip(1)
         return state, PREPROCESSING[said]
 
     def _check(self, names: list[str], wanted: tuple[str, ...], state: dict[str, Tensor]) -> list[str]:
@@ -183,6 +190,11 @@ class FeatureExtractor(nn.Module):
         end = next((i for i in convs if f"features.{i}.weight" not in state), len(names))
         heads = any(key.startswith("heads.") for key in state)  # then only layers with a head mean anything
         have = [name for name in names[:end] if not heads or f"heads.{name}.weight" in state]
+        if not have:
+            raise WeightsError(
+                f"no layer of VGG in it: its names are such as {next(iter(state))}. Use features.0.weight or "
+                f"conv1_1.weight, as torchvision and Caffe do."
+            )
         lacking = [name for name in wanted if name not in have]
         if lacking:
             error = WeightsError if set(lacking) <= set(names) else ValueError
@@ -220,6 +232,12 @@ class FeatureExtractor(nn.Module):
             if name in self.layers:
                 features[name] = x
         return features
+
+
+def _torchvision_name(name: str, index: dict[str, int]) -> str:
+    """`conv1_2.weight`, and `vgg.features.2.weight`, as `features.2.weight`."""
+    layer, _, key = name.rpartition(".")
+    return f"features.{index[layer]}.{key}" if layer in index else re.sub(r"^.*\.(?=features\.\d)", "", name)
 
 
 def _convolution(state: dict[str, Tensor], prefix: str, inputs: int, size: int) -> nn.Conv2d:

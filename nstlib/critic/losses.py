@@ -221,7 +221,7 @@ class PerceptualLoss(nn.Module):
         """Take the Gram matrices of one or more style pictures `(1, 3, h, w)` as the target.
 
         Args:
-            images: of any sizes.
+            images: of any sizes; where one is `(1, 4, h, w)`, the last channel says how much each pixel counts.
             blend: how much of each; scaled to a sum of 1, `None` for equal parts.
             masks: where each style goes, `(1, 1, H, W)` in [0, 1]; `None` for everywhere.
         """
@@ -238,8 +238,10 @@ class PerceptualLoss(nn.Module):
         self.blend = tuple(share / sum(blend) for share in blend)
 
     def _grams(self, image: Tensor) -> dict[tuple[float, str], Tensor]:
+        image, opacity = image[:, :3], image[:, 3:] if image.shape[1] > 3 else None
         pyramid = self._pyramid(image, self.extractor.activations(image))
-        return {(scale, name): self._gram(name, f[name]) for scale, f in pyramid.items() for name in self.style_layers}
+        layers = [(scale, name) for scale in pyramid for name in self.style_layers]
+        return {(scale, name): self._gram(name, pyramid[scale][name], opacity) for scale, name in layers}
 
     def _gram(self, name: str, activation: Tensor, mask: Tensor | None = None) -> Tensor:
         """The Gram matrix of a layer's feature: the head acts on the matrix, not on every pixel."""

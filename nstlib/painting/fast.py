@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ..devices import available
-from ..errors import CheckpointError
+from ..errors import CheckpointError, say
 from ..limits import Pixels, UnitFloat, Weight, checked
 from ..pictures.colour import ColourMethod, recolour
-from ..pictures.files import Source, to_tensor
+from ..pictures.convert import to_tensor
+from ..pictures.files import Source
 from ..pictures.pixels import crop, reflect_pad, resize_pil
-from ..pictures.samples import open_image
+from ..pictures.samples import open_image, open_mask, to_mask
 from .memory import paint_need, shrink_to_memory
 from .models import load_transformer
 from .network import CELL, TransformerNet
@@ -53,6 +54,7 @@ def paint(
     strength: UnitFloat | None = None,
     fit: bool = False,
     passes: Literal[1, 2] = 2,
+    mask: Source | None = None,
 ) -> Tensor:
     """Paint a picture on the device where the network is; see `paint_tensor`.
 
@@ -65,6 +67,7 @@ def paint(
         strength: of an adjustable network: from 0, the photograph, to 1.
         fit: where the memory does not suffice, paint at the largest size that fits.
         passes: 2 against the network's weave, 1 for half the time.
+        mask: a picture, white or opaque where to paint; elsewhere the photograph stays as it is.
 
     Returns:
         `(1, 3, H, W)` in [0, 1], on the CPU.
@@ -76,7 +79,8 @@ def paint(
     net = model if isinstance(model, TransformerNet) else load_transformer(model)
     blend = asked_blend(net, styles, strength)
     device = next(net.parameters()).device
-    free, picture = available(device), open_image(content)
+    free, picture = available(device), open_image(content, size)
+    where = open_mask(mask) if mask is not None else None
 
     def work(side: int) -> Tensor:
         photo = to_tensor(resize_pil(picture, side))
@@ -85,7 +89,13 @@ def paint(
             raise CheckpointError(
                 "what this network paints is not finite: its weights are damaged. Get the file again."
             )
-        return recolour(painted, photo, preserve_colour).clone()
+        if painted.std() < 0.01 < photo.std():
+            say(
+                "the painting is of one colour. If this network is from elsewhere, does it read and write other values "
+                "than 0 … 255? See `values` of load_transformer, --values of nst paint."
+            )
+        painted = recolour(painted, photo, preserve_colour)
+        return torch.lerp(photo, painted, to_mask(where, photo.shape[-2:])) if where else painted.clone()
 
     return shrink_to_memory(picture.size[::-1], size or max(picture.size), paint_need(net), free, fit, work)
 

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..critic.losses import LossConfig, PerceptualLoss
 from ..devices import best_device
+from ..errors import say
 from ..limits import ImageBatch, Limit, Natural, Positive, Side, Weight, checked
 from ..pictures.colour import ColourMethod
 
@@ -32,9 +32,9 @@ class GatysConfig(LossConfig):
     optimiser: Literal["adam", "lbfgs"] = "adam"  # L-BFGS is the paper's; Adam needs less memory and never stalls
     lr: Positive = 0.03  # Adam's rate, in units of the pixel range [0, 1]
     init: str | Path = "content"  # start from content, noise, style, or a picture
-    style_scale: Scale = 1.0  # size of the style picture's long side relative to the result's
+    style_scale: Scale = 1.0  # size of the style picture relative to the result: long sides, and never more pixels
     style_blend: tuple[Weight, ...] | None = None  # how much of each style; None: equal parts
-    mask: tuple[Path, ...] | None = None  # one picture a style: white where it goes, black where not
+    mask: tuple[Path, ...] | None = None  # one picture a style: white or opaque where it goes; what none has stays
     preserve_colour: ColourMethod = "none"  # keep the content's colours
     seed: Natural = 0  # of the noise start
     device: str | None = None  # cpu, cuda, mps; None: the best there is
@@ -58,7 +58,7 @@ class GatysPainter:
         styles: one or more pictures `(1, 3, h, w)` of any sizes.
         config: of it `steps`, `size` and `init` are the caller's business (see `stylize`).
         image: where to start, `(1, 3, H, W)`; `None` for the content.
-        masks: one `(1, 1, H, W)` a style, in [0, 1].
+        masks: one `(1, 1, H, W)` a style, in [0, 1]; where all are 0, the content stays as it is.
         loss: a critic to use again; `None` builds the one that `config` asks for.
 
     A non-finite loss brings back the last good picture and halves the step; a stalled L-BFGS hands over
@@ -85,6 +85,7 @@ class GatysPainter:
         self.loss.set_content(content.to(self.device))
         masks = [mask.to(self.device) for mask in masks] if masks is not None else None
         self.loss.set_styles([style.to(self.device) for style in styles], self.config.style_blend, masks)
+        self.kept = (content.to(self.device), sum(masks).clamp(max=1)) if masks else None
         start = (content if image is None else image).to(self.device).clone()
         self.image = start.contiguous().requires_grad_()  # L-BFGS flattens the gradient with view()
         self.count, self.notes, self.losses = 0, [], {}
@@ -119,7 +120,11 @@ class GatysPainter:
 
     def state(self) -> PaintState:
         """The picture as it is now, without a step."""
-        return PaintState(self.count, dict(self.losses), self.image.detach().cpu().clone())
+        return PaintState(self.count, dict(self.losses), self._shown().detach().cpu().clone())
+
+    def _shown(self) -> Tensor:
+        """The picture, with the content where no mask is."""
+        return self.image if self.kept is None else torch.lerp(self.kept[0], self.image, self.kept[1])
 
     def _make_optimiser(self, name: str, lr: float) -> None:
         self.optimiser_name, self.lr = name, lr
@@ -133,7 +138,7 @@ class GatysPainter:
     def _evaluate(self) -> Tensor:
         """The total loss, its gradient in `image.grad`."""
         self.optimiser.zero_grad()
-        losses = self.loss(self.image)
+        losses = self.loss(self._shown())
         losses["total"].backward()
         self.losses = {name: value.item() for name, value in losses.items()}
         return losses["total"]
@@ -154,7 +159,7 @@ class GatysPainter:
         self.optimiser.step(self._evaluate)
         with torch.no_grad():
             self.image.clamp_(0, 1)
-            self.losses = {name: value.item() for name, value in self.loss(self.image).items()}  # of what is shown
+            self.losses = {name: value.item() for name, value in self.loss(self._shown()).items()}  # of what is shown
         if self._accepted():
             self._watch_for_stall(n)
         return n
@@ -187,4 +192,4 @@ class GatysPainter:
 
     def _say(self, note: str) -> None:
         self.notes.append(note)
-        tqdm.write(note)
+        say(note)

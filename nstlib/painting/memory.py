@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ..critic.losses import PerceptualLoss
-from ..errors import ImageError
+from ..errors import ImageError, say
 from ..pictures.pixels import MARGIN, scale_to_long_side
 from .gatys import GatysConfig
 from .network import TransformerNet
@@ -84,7 +83,7 @@ def shrink_to_memory(
         if not smaller:
             raise ImageError(f"{said}. --size {largest} would fit, and --fit takes it; or close other programs.")
         side = largest
-        tqdm.write(f"{said}: painting {_size(shape, side)}")
+        say(f"{said}: painting {_size(shape, side)}")
     while True:
         try:
             return paint(side)
@@ -96,7 +95,7 @@ def shrink_to_memory(
                 raise ImageError(f"{said}. Give --size {side} or less, or --fit, or close other programs.") from error
         if torch.cuda.is_available():  # here, where the attempt's tensors have gone with its traceback
             torch.cuda.empty_cache()
-        tqdm.write(f"{said}; painting {_size(shape, side)}")
+        say(f"{said}; painting {_size(shape, side)}")
 
 
 def _largest(shape: tuple[int, int], side: int, need: Need, free: float) -> int:

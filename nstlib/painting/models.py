@@ -10,13 +10,16 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..critic.extractor import BUNDLED
-from ..errors import CheckpointError, WeightsError, reason
+from ..critic.extractor import BUNDLED, PREPROCESSING
+from ..errors import CheckpointError, WeightsError, reason, say
 from ..limits import checked
 from ..storage import read_weights, write_aside, writing
 from .network import TransformerConfig, TransformerNet
 
 FORMAT = 1  # of the files that `save_transformer` writes
+Values = Literal["0-255", "0-1", "imagenet", "caffe"]
+VALUES = {name: ([255 * m for m in p.mean], [255 * s for s in p.std]) for name, p in PREPROCESSING.items()}
+VALUES |= {"0-255": ([0.0] * 3, [1.0] * 3), "0-1": ([0.0] * 3, [255.0] * 3), "imagenet": VALUES["torchvision"]}
 OLD_NAMES = {"paint.weight": "to_rgb.weight", "paint.bias": "to_rgb.bias", "through": "skip_share"}  # in older files
 
 
@@ -68,13 +71,21 @@ def model_files() -> dict[str, Path]:
 
 
 @checked
-def load_transformer(model: str | Path, norm: Literal["instance", "batch"] | None = None) -> TransformerNet:
+def load_transformer(
+    model: str | Path,
+    norm: Literal["instance", "batch"] | None = None,
+    values: Values = "0-255",
+    bgr: bool = False,
+) -> TransformerNet:
     """A trained network, ready to paint.
 
     Args:
         model: a bundled network's name (see `model_files`), a `.safetensors` file of ours, or a state dict
             (`.pth`) of pytorch/examples' layout, of any width and number of blocks.
         norm: of a foreign state dict; `None` takes instance norm, and drops running statistics.
+        values: of a foreign state dict: what it reads and writes: 0 … 255, 0 … 1, `"imagenet"` (of 0 … 1, less the
+            mean, by the deviation) or `"caffe"` (of 0 … 255, less the mean).
+        bgr: of a foreign state dict: whether it reads and writes blue first.
 
     Raises:
         CheckpointError: no such model, or a file that holds no network of this layout.
@@ -89,7 +100,24 @@ def load_transformer(model: str | Path, norm: Literal["instance", "batch"] | Non
         raise CheckpointError(str(error)) from error
     if metadata.get("architecture") == "TransformerNet":
         return _load_own(path, state, metadata)
-    return _load_foreign(path, state, norm)
+    net = _load_foreign(path, state, norm)
+    return _in_bytes(net, *VALUES[values], bgr)
+
+
+def _in_bytes(net: TransformerNet, mean: tuple, std: tuple, bgr: bool) -> TransformerNet:
+    """A network of (x − mean) / std, x in 0 … 255, as one of x itself: the first and last convolution take it in."""
+    mean, std = torch.tensor(mean), torch.tensor(std)
+    first, last = net.down[0].conv, net.to_rgb
+    if bgr:
+        first.weight.copy_(first.weight.flip(1))
+        last.weight.copy_(last.weight.flip(0))
+        last.bias.copy_(last.bias.flip(0))
+    weight = first.weight / std.view(1, 3, 1, 1)
+    first.bias.sub_((weight * mean.view(1, 3, 1, 1)).sum((1, 2, 3)))
+    first.weight.copy_(weight)
+    last.weight.mul_(std.view(3, 1, 1, 1))
+    last.bias.mul_(std).add_(mean)
+    return net
 
 
 def _load_own(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> TransformerNet:
@@ -148,7 +176,7 @@ def _load_foreign(path: Path, state: dict[str, Tensor], norm: str | None) -> Tra
     if norm != "batch":
         state = {name: t for name, t in state.items() if name not in running}
         if running:
-            print(f"{path.name}: dropped {len(running)} running statistics, which instance norm does not use")
+            say(f"{path.name}: dropped {len(running)} running statistics, which instance norm does not use")
     weights = [t for name, t in state.items() if t.ndim == 4]
     if len(weights) < 6 or len(weights) % 2 or weights[0].shape[1:] != (3, 9, 9):
         raise CheckpointError(

@@ -11,11 +11,14 @@ from tqdm.auto import tqdm
 
 from ..critic.losses import PerceptualLoss
 from ..devices import available, best_device
+from ..errors import say
 from ..limits import Count, Pixels, checked
-from ..pictures.colour import recolour
-from ..pictures.files import Source, save_film, to_tensor
-from ..pictures.pixels import crop, reflect_pad, resize, resize_pil, scale_to_long_side
-from ..pictures.samples import load_image, open_image
+from ..pictures.animations import save_film
+from ..pictures.colour import is_grey, recolour
+from ..pictures.convert import to_tensor
+from ..pictures.files import Source
+from ..pictures.pixels import MARGIN, crop, reflect_pad, resize, resize_pil, scale_to_long_side
+from ..pictures.samples import load_image, open_image, open_mask, to_mask, to_style
 from .gatys import GatysConfig, GatysPainter, PaintState
 from .memory import shrink_to_memory, stylize_need
 
@@ -39,7 +42,7 @@ def stylize(
 
     Args:
         content, style: sample names, files, PIL images, arrays or tensors; several styles in a list.
-            Transparency is flattened on white.
+            A transparent content is flattened on white; of a style what is opaque counts.
         config: see `GatysConfig`.
         callback: is given every state.
 
@@ -57,42 +60,60 @@ def stylize(
     config = config or GatysConfig()
     device = best_device(config.device)
     free = available(device)  # now: what is loaded from here on is part of the need
-    picture = open_image(content)
-    sources = list(style) if isinstance(style, list | tuple) else [style]
-    styles = [load_image(source) for source in sources]
-    masks = [load_image(mask).mean(1, keepdim=True) for mask in config.mask] if config.mask else None
+    picture = open_image(content, None if config.size == "full" else config.size)
+    side = max(picture.size) if config.size == "full" else config.size
+    longest = max(16, round(side * config.style_scale))
+    styles = [open_image(one, longest) for one in (style if isinstance(style, list | tuple) else [style])]
+    masks = [open_mask(mask) for mask in config.mask] if config.mask else []
     if masks and len(masks) != len(styles):
         raise ValueError(f"{len(masks)} masks for {len(styles)} styles: give one mask for each style")
     loss = PerceptualLoss(config).to(device)
 
     def work(side: int) -> Tensor:
-        return _stylized(to_tensor(resize_pil(picture, side)), styles, masks, loss, config, callback)
+        photo = to_tensor(resize_pil(picture, side))
+        shape = photo.shape[-2:]
+        sized = [to_style(resize_pil(one, style_shape(one.size[::-1], shape, config.style_scale))) for one in styles]
+        return _stylized(photo, sized, [to_mask(mask, shape) for mask in masks], loss, config, callback)
 
-    side = max(picture.size) if config.size == "full" else config.size
     need = stylize_need(loss, config, len(styles))
+    pixels = sum(width * height for width, height in (one.size for one in [picture, *styles]))
+    need = replace(need, fixed=need.fixed + 4 * pixels)  # as Pillow keeps them
     return shrink_to_memory(picture.size[::-1], side, need, free, config.fit, work)
 
 
+def style_shape(style: tuple[int, int], content: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
+    """`(height, width)` of a style picture for a content's: as long as it, and with no more pixels.
+
+    A panorama's style is not as long as it, for the other side of the style would need more than the panorama itself.
+    """
+    area = (content[0] + 2 * MARGIN) * (content[1] + 2 * MARGIN)
+    shape = scale_to_long_side(style, max(16, round(max(content) * scale)))
+    smaller = min(1.0, scale * math.sqrt(area / (shape[0] * shape[1])))
+    return max(1, round(shape[0] * smaller)), max(1, round(shape[1] * smaller))
+
+
 def _stylized(photo, styles, masks, loss, config, callback) -> Tensor:
-    """The painting at the photograph's size, in the colours that were asked for."""
-    if config.preserve_colour in ("mean", "histogram"):
-        styles = [recolour(picture, photo, config.preserve_colour) for picture in styles]
+    """The painting at the photograph's size, in the colours that were asked for; the photograph where no mask is."""
+    method = config.preserve_colour
+    if method in ("mean", "histogram"):
+        styles = [torch.cat([recolour(one[:, :3], photo, method), one[:, 3:]], 1) for one in styles]
     painted = _paint(photo, styles, masks, loss, config, callback)
-    return recolour(painted, photo, "luminance") if config.preserve_colour == "luminance" else painted
+    if method == "luminance" or (method != "none" and is_grey(photo)):
+        painted = recolour(painted, photo, "luminance")
+    return torch.lerp(photo, painted, sum(masks).clamp(max=1)) if masks else painted
 
 
 def _paint(photo, styles, masks, loss, config, callback) -> Tensor:
     """The pyramid: each size starts from the last one's picture."""
     image = _start(photo, styles, config)
     sizes = pyramid(max(photo.shape[-2:]), config.smallest)
-    styles = [resize(style, _style_size(sizes[-1], config)) for style in styles]  # once; smaller ones from these
     with tqdm(total=config.steps * len(sizes), desc="painting", mininterval=0.5, delay=0.1) as bar:
         try:
             for size in sizes:
                 shape = scale_to_long_side(photo.shape[-2:], size)
                 painter = GatysPainter(
                     reflect_pad(resize(photo, shape)),
-                    [resize(style, _style_size(size, config)) for style in styles],
+                    [resize(style, style_shape(style.shape[-2:], shape, config.style_scale)) for style in styles],
                     config,
                     image=reflect_pad(resize(image, shape)),
                     masks=[reflect_pad(resize(mask, shape)) for mask in masks] if masks else None,
@@ -107,13 +128,8 @@ def _paint(photo, styles, masks, loss, config, callback) -> Tensor:
                     if callback:
                         callback(state)
         except KeyboardInterrupt:
-            tqdm.write("stopped; here is the picture so far")
+            say("stopped; here is the picture so far")
     return resize(image, photo.shape[-2:])
-
-
-def _style_size(size: int, config: GatysConfig) -> int:
-    """The long side of the style pictures for a painting of this long side."""
-    return max(16, round(size * config.style_scale))
 
 
 def _states(painter: GatysPainter, steps: int):
@@ -130,7 +146,7 @@ def _start(photo: Tensor, styles: Sequence[Tensor], config: GatysConfig) -> Tens
         return photo
     if config.init == "noise":
         return torch.rand(photo.shape, generator=torch.Generator().manual_seed(config.seed))
-    return styles[0] if config.init == "style" else load_image(config.init)
+    return styles[0][:, :3] if config.init == "style" else load_image(config.init)
 
 
 class Film:

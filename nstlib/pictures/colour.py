@@ -35,9 +35,18 @@ def recolour(image: ImageBatch, reference: ImageBatch, method: ColourMethod) -> 
         ValueError: an unknown method.
     """
     image, reference = image.detach(), reference.detach()
+    if method != "none" and is_grey(reference):  # one channel at a time makes colours out of grey
+        luminance = torch.einsum("c,bchw->bhw", RGB_TO_YIQ[0].to(image), image)
+        image = luminance.unsqueeze(1).expand_as(image).clamp(0, 1)
+        reference = reference.mean(1, keepdim=True).expand_as(reference)
     return {"none": lambda i, r: i, "luminance": _luminance, "mean": _mean, "histogram": _histogram}[method](
         image, reference
     )
+
+
+def is_grey(image: Tensor) -> bool:
+    """Whether a picture has no colours, but for the rounding of JPEG."""
+    return (image.amax(1) - image.amin(1)).max().item() <= 2.5 / 255
 
 
 def _luminance(image: Tensor, reference: Tensor) -> Tensor:

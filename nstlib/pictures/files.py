@@ -1,46 +1,51 @@
-"""Picture files: open whatever people have, turn it into a tensor and back, save it with its settings."""
+"""Picture files: open whatever people have, save a picture with its settings and the photograph's own data."""
 
 import io
 import json
 import os
+import struct
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-import torch
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import ImageError, reason
-from ..limits import Count, between, checked
+from ..limits import between, checked
 from ..storage import write_aside, writing
+from .convert import PROGRAMS, alpha_of, from_array, normalise, to_pil, to_tensor, with_alpha
 
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}  # opened from folders
-
-
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # that we write
-
-
-PROGRAMS = {"EPS", "WMF", "EMF"}  # not opened: to show one is to run it, in Ghostscript or in Windows
-
-
-TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-
-
-IMAGE_DESCRIPTION = 0x010E  # the EXIF tag that carries our settings in JPEG and WebP
-
-
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}  # written
+SIDES = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}  # the longest side that a format can have, pixels
+HEADERS = {"BUFR", "GRIB", "HDF5", "MPEG"}  # Pillow knows these files and opens none
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+TOO_LARGE = (Image.DecompressionBombError,)
+IMAGE_DESCRIPTION, SOFTWARE = 0x010E, 0x0131  # EXIF tags; the second carries our settings, in older files the first
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+KEPT = (IMAGE_DESCRIPTION, 0x010F, 0x0110, 0x0132, 0x013B, 0x8298, *range(0x9C9B, 0x9CA0))  # camera, date, owner, title
+STALE = {0x927C, 0xA002, 0xA003, 0xA005}  # maker's note, which has addresses in it, and the size of the photograph
+T = TypeVar("T")
 Quality = Annotated[int, between(1, 100)]
-
-
+Bits = Literal[8, 16]
 Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
 
-def read_image(source: Source) -> Image.Image:
+@cache
+def endings() -> frozenset[str]:
+    """The endings of all pictures that Pillow opens on this machine."""
+    Image.init()
+    kinds = Image.OPEN.keys() - PROGRAMS - HEADERS
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in kinds)
+
+
+def read_image(source: Source, side: int | None = None) -> Image.Image:
     """Open a picture as 8-bit sRGB, upright: `RGB`, or `RGBA` where it has transparency.
 
     Args:
@@ -48,6 +53,7 @@ def read_image(source: Source) -> Image.Image:
             float in [0, 1]) or a tensor `(3, H, W)` or `(1, 3, H, W)` in [0, 1]. EXIF orientation is
             applied, an embedded colour profile converted, 16 bits brought to 8; of an animation the
             first frame is taken.
+        side: the long side that is needed, in pixels: a JPEG of four times that and more is decoded smaller.
 
     Raises:
         ImageError: no such file, not a picture, damaged, or too large to be trusted.
@@ -55,10 +61,10 @@ def read_image(source: Source) -> Image.Image:
     if isinstance(source, Tensor):
         return to_pil(source)
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return from_array(source)
     if isinstance(source, Image.Image):
         with reading("this PIL image"):  # opened, but perhaps not read yet
-            return _normalise(source)
+            return normalise(source)
     if isinstance(source, bytes):
         name, file = f"{len(source)} bytes", io.BytesIO(source)
     else:
@@ -68,7 +74,9 @@ def read_image(source: Source) -> Image.Image:
         if not file.is_file():
             raise ImageError(f"{name}: is not a file. Give one picture.")
     with reading(name), Image.open(file) as image:
-        return _normalise(image)
+        if side:
+            image.draft(image.mode, (2 * side, 2 * side))
+        return normalise(image)
 
 
 @contextmanager
@@ -76,135 +84,72 @@ def reading(name: str) -> Iterator[None]:
     """Whatever Pillow raises on a picture that cannot be read, as an `ImageError` that names it."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # oddities that Pillow reads over
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # oddities that Pillow reads over, and pictures that it finds large
             yield
     except TOO_LARGE as error:
-        raise ImageError(f"{name}: over {Image.MAX_IMAGE_PIXELS:,} pixels. Make a smaller copy first.") from error
+        raise ImageError(f"{name}: over {2 * Image.MAX_IMAGE_PIXELS:,} pixels. Make a smaller copy first.") from error
     except Image.UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture that can be read. Use PNG, JPEG, WebP, GIF or TIFF.") from error
+        raise ImageError(f"{name}: {_unread(name)}") from error
     except PermissionError as error:
         raise ImageError(f"{name}: may not be read. Change its permissions.") from error
     except Exception as error:  # on damaged files Pillow's decoders raise almost anything
         raise ImageError(f"{name}: damaged or cut short ({reason(error)}). Get the picture again.") from error
 
 
-def _normalise(image: Image.Image) -> Image.Image:
-    """Upright, sRGB, RGB or RGBA."""
-    if image.format in PROGRAMS:
-        raise Image.UnidentifiedImageError
-    image.load()
-    profile = image.info.get("icc_profile")
-    image = _upright(image)
-    if image.mode == "La":  # the one mode that Pillow converts to no other but this
-        image = image.convert("LA")
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_array(_to_unit(np.asarray(image)))
-    if image.mode in ("P", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    image = _to_srgb(image, profile).convert("RGB")
-    if alpha is not None and alpha.getextrema() != (255, 255):
-        image.putalpha(alpha)
-    return image
+def peek(source: object, ask: Callable[[Image.Image], T], otherwise: T) -> T:
+    """What `ask` finds in a picture's file before its pixels are decoded; `otherwise` where there is no such."""
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(source) as image:
+            return ask(image)
+    return otherwise
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; EXIF that cannot be read is passed over."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # SyntaxError, struct.error and more, for the pixels are good
-        return image
+def _unread(name: str) -> str:
+    """Why Pillow does not know a file, from its first bytes."""
+    head = b""
+    with suppress(OSError, ValueError), open(name, "rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp" and head[8:] in (*HEIC, b"avif"):
+        kind = "an AVIF" if head[8:] == b"avif" else "a HEIC"
+        return f"is {kind} picture, which this Pillow does not open. Save it as JPEG or PNG."
+    if head[:4] in (b"II*\0", b"MM\0*"):
+        return "is a TIFF of a kind that Pillow does not open (floats in three channels?). Save it with 8 or 16 bits."
+    return "not a picture that can be read. Use PNG, JPEG, WebP, GIF or TIFF."
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert from an embedded colour profile; a profile that does not fit the picture is passed over."""
-    if not profile:
-        return image
-    if image.mode in ("RGBA", "LA"):
-        image = image.convert(image.mode[:-1])
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image
-
-
-def _to_unit(values: np.ndarray) -> np.ndarray:
-    """16 bits, integers of a range that must be guessed, or floats of either range, as floats in [0, 1]."""
-    if not np.isfinite(values).all():
-        raise ImageError("the picture holds values that are not finite. Replace them first.")
-    highest, kind = values.max(initial=0), values.dtype.kind
-    top = 1.0 if kind == "f" and highest <= 1 else 255.0 if kind != "u" and highest <= 255 else 65535.0
-    return np.clip(values / top, 0, 1).astype(np.float32)
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    """An array as a PIL image; floats must lie in [0, 1]."""
-    if array.ndim == 2:
-        array = array[:, :, None]
-    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4) or 0 in array.shape:
-        raise ImageError(f"an array of shape {array.shape} is not a picture. Give H×W or H×W×1…4.")
-    if array.dtype == np.uint16:
-        array = (array / 257).round().astype(np.uint8)
-    elif array.dtype == bool:
-        array = array.astype(np.uint8) * 255
-    elif array.dtype.kind == "f":
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise ImageError("a float array must hold finite values in [0, 1]. Divide by 255, or clip it.")
-        array = (array * 255).round().astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise ImageError(f"an array of {array.dtype} is not a picture. Use uint8, uint16, bool, or float in [0, 1].")
-    channels = array.shape[2]
-    image = Image.fromarray(np.ascontiguousarray(array[:, :, 0] if channels == 1 else array))
-    return image.convert("RGBA" if channels in (2, 4) else "RGB")
-
-
-@checked
-def to_tensor(image: Image.Image) -> Tensor:
-    """A PIL image as `(1, 3, H, W)` in [0, 1]; transparency is flattened on white."""
-    if image.mode == "RGBA":
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    pixels = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
-    return pixels.permute(2, 0, 1).unsqueeze(0).contiguous().float().div_(255)  # one copy in float, for it may be large
-
-
-@checked
-def to_pil(image: Tensor) -> Image.Image:
-    """A tensor `(3, H, W)` or `(1, 3, H, W)` as an 8-bit PIL image; values outside [0, 1] are clipped."""
-    if image.ndim == 4 and image.shape[0] == 1:
-        image = image[0]
-    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
-        raise ImageError(f"a tensor of shape {tuple(image.shape)} is not one picture. Give (3, H, W) or (1, 3, H, W).")
-    if not image.is_floating_point() or not torch.isfinite(image).all():
-        raise ImageError(f"a tensor of {image.dtype} must hold finite floats in [0, 1]. Divide bytes by 255.")
-    pixels = image.detach().float().clamp(0, 1).mul(255).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
-
-
-def alpha_of(image: Image.Image) -> Image.Image | None:
-    """The transparency of a picture as an `L` image, or `None` where it is opaque."""
-    return image.getchannel("A") if image.mode == "RGBA" else None
-
-
-def check_output(path: str | Path, formats: Sequence[str] = tuple(FORMATS)) -> Path:
+def check_output(
+    path: str | Path, formats: Sequence[str] = tuple(FORMATS), shape: tuple[int, int] | None = None
+) -> Path:
     """Say before any work whether a picture can be saved under this name.
 
+    Args:
+        shape: `(height, width)` of the picture, where it is known.
+
     Raises:
-        ImageError: an ending we do not write, or a folder that is missing or not writable.
+        ImageError: an ending we do not write, a name that is too long, a folder that is missing or not writable, or
+            a side longer than the format has.
     """
     path = Path(path)
-    if path.suffix.lower() not in formats:
+    ending, length = path.suffix.lower(), len(os.fsencode(path.name) if os.name == "posix" else path.name)
+    if ending not in formats:
         raise ImageError(
             f"{path}: cannot write {path.suffix or 'a name with no ending'}. End it in {', '.join(formats)}."
         )
-    if not path.parent.is_dir():
+    if length > 255:
+        raise ImageError(f"{path}: the name has {length} bytes, and 255 are allowed. Give a shorter one by --output.")
+    if not os.path.isdir(path.parent):
         raise ImageError(f"{path}: there is no folder {path.parent}. Make it first, or choose another.")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ImageError(f"{path}: is a folder. Give the name of a picture.")
     if not os.access(path.parent, os.W_OK):
         raise ImageError(f"{path}: cannot be written, for the folder {path.parent} is read-only. Choose another.")
+    most = SIDES.get(FORMATS.get(ending, "GIF"), 2**31 - 1)
+    if shape and max(shape) > most:
+        raise ImageError(
+            f"{path}: {shape[1]}×{shape[0]}, and {ending} has at most {most:,} pixels a side. End it in .png, or give "
+            f"a smaller --size."
+        )
     return path
 
 
@@ -216,35 +161,47 @@ def save_image(
     *,
     alpha: Image.Image | None = None,
     quality: Quality = 92,
+    bits: Bits = 8,
+    origin: Source | None = None,
 ) -> Path:
     """Save a picture, with the settings that made it in its metadata; written aside, then renamed.
 
     Args:
         image: `(1, 3, H, W)` or `(3, H, W)` in [0, 1], or a PIL image.
-        path: ends in `.png`, `.jpg` or `.webp`.
+        path: ends in `.png`, `.jpg`, `.webp` or `.tif`.
         settings: anything JSON can hold; `settings_of(path)` reads it back.
         alpha: transparency to put back, stretched to the picture; JPEG, which has none, gets white.
         quality: of JPEG and WebP, 1–100.
+        bits: a channel; 16 for PNG only.
+        origin: the photograph's file: its EXIF data (date, place, camera, owner) and dpi are kept.
 
     Raises:
         ImageError: the picture cannot be written; a file that was there before stays as it was.
     """
-    path = check_output(path)
     picture = read_image(image)
+    path = check_output(path, shape=picture.size[::-1])
+    check_bits(path, bits)
+    kind, options = FORMATS[path.suffix.lower()], peek(origin, _kept, {}) if isinstance(origin, str | Path) else {}
     if alpha is not None:
-        picture = picture.convert("RGB")
-        picture.putalpha(alpha.resize(picture.size, Image.Resampling.LANCZOS))
-    kind, options = FORMATS[path.suffix.lower()], {}
+        picture = with_alpha(picture, alpha)
     if kind == "JPEG" and picture.mode == "RGBA":
         picture = to_pil(to_tensor(picture))
-    if kind != "PNG":
+    if kind in ("JPEG", "WEBP"):
         options["quality"] = quality
     if settings is not None:
-        options |= _metadata(kind, json.dumps(settings, default=str))
-    return _write(picture, path, kind, **options)
+        options |= metadata(kind, json.dumps(settings, default=str), options.get("exif"))
+    if bits == 16:
+        return _write_deep(image if isinstance(image, Tensor) else to_tensor(image), alpha_of(picture), path, options)
+    return write_picture(picture, path, kind, **options)
 
 
-def _write(picture: Image.Image, path: Path, kind: str, **options) -> Path:
+def check_bits(path: Path, bits: int) -> None:
+    """Raise ImageError where a format has no 16 bits a channel."""
+    if bits == 16 and path.suffix.lower() != ".png":
+        raise ImageError(f"{path}: 16 bits a channel are written as .png only. Change the ending, or leave out --bits.")
+
+
+def write_picture(picture: Image.Image, path: Path, kind: str, **options) -> Path:
     """Encode in memory, then write: Pillow itself does not notice that a full disk took half of its last bytes."""
     buffer = io.BytesIO()
     with writing(path, ImageError):
@@ -254,14 +211,54 @@ def _write(picture: Image.Image, path: Path, kind: str, **options) -> Path:
     return path
 
 
-def _metadata(kind: str, text: str) -> dict:
+def _write_deep(image: Tensor, alpha: Image.Image | None, path: Path, options: dict) -> Path:
+    """A PNG of 16 bits a channel, which Pillow does not write: the pixels, in the chunks of a small PNG that it did."""
+    pixels = image.detach().cpu().float().reshape(3, *image.shape[-2:]).permute(1, 2, 0).numpy()
+    if alpha is not None:
+        pixels = np.dstack([pixels, np.asarray(alpha, np.float32) / 255])
+    height, width, channels = pixels.shape
+    rows = (pixels.clip(0, 1) * 65535).round().astype(">u2", order="C").view(np.uint8).reshape(height, -1)
+    rows = np.insert(np.diff(rows, axis=0, prepend=np.uint8(0)), 0, 2, axis=1)  # 2: each row is less the one above it
+    new = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0),
+        b"IDAT": zlib.compress(rows.tobytes()),
+    }
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(buffer, "PNG", **options)
+    shell, at = buffer.getvalue(), 8
+    with writing(path, ImageError), write_aside(path) as aside, open(aside, "wb") as file:
+        file.write(shell[:at])
+        while at < len(shell):
+            length, kind = struct.unpack(">I4s", shell[at : at + 8])
+            body = kind + new.get(kind, shell[at + 8 : at + 8 + length])
+            file.write(struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)))
+            at += length + 12
+    return path
+
+
+def _kept(image: Image.Image) -> dict:
+    """Pillow's save options that carry a photograph's own data on: not its orientation, thumbnail and size."""
+    old, new, options = image.getexif(), Image.Exif(), {}
+    new.update({tag: old[tag] for tag in KEPT if tag in old})
+    for part in (EXIF_IFD, GPS_IFD):
+        if inner := {tag: value for tag, value in old.get_ifd(part).items() if tag not in STALE}:
+            new[part] = inner
+    if len(data := new.tobytes()) < 60_000:  # JPEG has room for 65,533, our settings with it
+        options["exif"] = Image.Exif()
+        options["exif"].load(data)  # as if from a file, which TIFF needs
+    if image.info.get("dpi"):
+        options["dpi"] = tuple(map(float, image.info["dpi"]))
+    return options
+
+
+def metadata(kind: str, text: str, exif: Image.Exif | None = None) -> dict:
     """Pillow's save options that carry a text in the picture's metadata."""
     if kind == "PNG":
         info = PngInfo()
         info.add_text("nstlib", text, zip=len(text) > 1000)
         return {"pnginfo": info}
-    exif = Image.Exif()
-    exif[IMAGE_DESCRIPTION] = "nstlib " + text
+    exif = exif or Image.Exif()
+    exif[SOFTWARE] = "nstlib " + text
     return {"exif": exif}
 
 
@@ -273,13 +270,13 @@ def settings_of(path: str | Path) -> dict:
         ImageError: the file is not a picture.
     """
     read_image(path)  # says what is wrong with the file, if anything is
-    try:
-        with Image.open(path) as image:
-            text = getattr(image, "text", {}).get("nstlib")
-            text = str(image.getexif().get(IMAGE_DESCRIPTION, "")) if text is None else f"nstlib {text}"
-        return json.loads(text.removeprefix("nstlib ")) if text.startswith("nstlib ") else {}
-    except Exception:  # EXIF that cannot be read, or a text that is not ours
-        return {}
+    return peek(path, _settings, {})
+
+
+def _settings(image: Image.Image) -> dict:
+    exif, text = image.getexif(), getattr(image, "text", {}).get("nstlib")
+    said = [f"nstlib {text}"] if text else [str(exif.get(tag, "")) for tag in (SOFTWARE, IMAGE_DESCRIPTION)]
+    return json.loads(next(one for one in said if one.startswith("nstlib ")).removeprefix("nstlib "))
 
 
 def jpeg_bytes(image: Tensor, quality: Quality = 90) -> bytes:
@@ -287,14 +284,3 @@ def jpeg_bytes(image: Tensor, quality: Quality = 90) -> bytes:
     buffer = io.BytesIO()
     to_pil(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
-
-
-def save_film(frames: Sequence, path: str | Path, milliseconds: Count = 80) -> Path:
-    """Save pictures `(1, 3, H, W)` as an animated GIF or WebP of the last one's size, resting on the last."""
-    path = check_output(path, (".gif", ".webp"))
-    if not frames:
-        raise ImageError(f"{path}: a film needs at least one picture. Paint at least one step.")
-    size = to_pil(frames[-1]).size
-    pictures = [to_pil(frame).resize(size, Image.Resampling.LANCZOS) for frame in frames]
-    durations, kind = [milliseconds] * (len(pictures) - 1) + [1500], path.suffix[1:].upper()
-    return _write(pictures[0], path, kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0)

@@ -1,7 +1,8 @@
 """The training set: any folder of photographs, in an order that a seed fixes and a number resumes."""
 
+import os
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from tqdm.auto import tqdm
 
 from ..errors import ImageError
 from ..limits import Count, Natural, Pixels, checked
-from .files import PICTURES, TOO_LARGE, read_image, reading, to_tensor
+from .convert import to_tensor
+from .files import TOO_LARGE, endings, read_image, reading
 
 SMALLEST = 64  # photographs with a shorter side are no use
 
@@ -26,8 +28,8 @@ class PhotoFolder(Dataset):
     and on `i` alone: a run that stopped at draw `i` goes on with draw `i`.
 
     Args:
-        folder: searched with its subfolders. Files that are no pictures, damaged, or under 64 px are
-            skipped; `skipped` counts them by reason.
+        folder: searched with its subfolders, symbolic links too. Files that are no pictures, damaged, or under
+            64 px are skipped; `skipped` lists them by reason.
         side: of the square crops, pixels.
         max_photos: take this many, chosen by the seed; `None` for all.
 
@@ -40,21 +42,21 @@ class PhotoFolder(Dataset):
         self.folder, self.side, self.seed = Path(folder), side, seed
         if not self.folder.is_dir():
             raise ImageError(f"{folder}: no such folder. Give one with photographs, or get COCO by `nst photos`.")
-        self.skipped: Counter[str] = Counter()
+        self.skipped: dict[str, list[str]] = defaultdict(list)
         self.files = self._find(max_photos)
         if not self.files:
             raise ImageError(f"{folder}: no photograph of at least {SMALLEST} px in this folder ({self.report()})")
         self._orders: dict[int, list[int]] = {}
 
     def _find(self, max_photos: int | None) -> list[Path]:
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        files = sorted(_files(self.folder))
         if max_photos:
             random.Random(self.seed).shuffle(files)
         found: list[Path] = []
         for path in tqdm(files, desc="looking through the photographs", delay=2, leave=False):
             problem = _problem(path)
             if problem:
-                self.skipped[problem] += 1
+                self.skipped[problem].append(path.name)
             else:
                 found.append(path)
             if max_photos and len(found) == max_photos:
@@ -63,7 +65,7 @@ class PhotoFolder(Dataset):
 
     def report(self) -> str:
         """What was found and what was skipped, in one line."""
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items()))
+        reasons = ", ".join(f"{len(names)} {why} ({listed(names)})" for why, names in sorted(self.skipped.items()))
         return f"{len(self.files):,} photographs" + (f"; skipped {reasons}" if reasons else "")
 
     def __len__(self) -> int:
@@ -101,9 +103,27 @@ class PhotoFolder(Dataset):
         return tensor.flip(-1) if rng.random() < 0.5 else tensor
 
 
+def listed(names: list[str]) -> str:
+    """The first three names of a list."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder; links to folders are followed, and no folder is entered twice."""
+    seen = set()
+    for at, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (path for name in names if (path := Path(at, name)).is_file())
+
+
 def _problem(path: Path) -> str:
     """Why a file is not a photograph to train on, from its first bytes; empty if it is one."""
-    if path.suffix.lower() not in PICTURES:
+    if path.suffix.lower() not in endings():
         return "not a picture"
     try:
         with reading(str(path)), Image.open(path) as image:

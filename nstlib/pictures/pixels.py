@@ -40,9 +40,10 @@ def crop(image: Tensor, shape: tuple[int, int]) -> Tensor:
     return image[..., top : top + shape[0], left : left + shape[1]].contiguous()
 
 
-def resize_pil(image: Image.Image, long_side: int | None) -> Image.Image:
-    """Resize a PIL image by its long side; `None` keeps it."""
-    if long_side is None or max(image.size) == long_side:
+def resize_pil(image: Image.Image, size: int | tuple[int, int] | None) -> Image.Image:
+    """Resize a PIL image to `(height, width)`, or by its long side; `None` keeps it."""
+    if isinstance(size, int):
+        size = scale_to_long_side((image.height, image.width), size)
+    if size is None or size == (image.height, image.width):
         return image
-    height, width = scale_to_long_side((image.height, image.width), long_side)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+    return image.resize(size[::-1], Image.Resampling.LANCZOS)

@@ -5,14 +5,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from skimage import data as photographs
 from torch import Tensor
 
 from ..errors import ImageError, reason
 from ..limits import Pixels, checked
+from .convert import alpha_of, to_tensor
 from .downloads import cache_folder, stay_https
-from .files import Source, read_image, to_tensor
+from .files import Source, read_image
 from .pixels import resize_pil
 
 PHOTOGRAPHS = {
@@ -65,29 +69,69 @@ def load_image(source: Source, size: Pixels | None = None) -> Tensor:
     Raises:
         ImageError: no such picture, or one that cannot be read or downloaded.
     """
-    return to_tensor(resize_pil(open_image(source), size))
+    return to_tensor(resize_pil(open_image(source, size), size))
+
+
+def open_mask(source: Source) -> Image.Image:
+    """Where a style goes, as an `L` image: white there, black elsewhere.
+
+    Where the picture has transparency, the transparency is the mask. Labels of 0 and 1 are black and white.
+
+    Raises:
+        ImageError: as `open_image`, or black everywhere.
+    """
+    image = open_image(source)
+    alpha = alpha_of(image)
+    drawn = alpha is not None and alpha.getextrema()[0] < alpha.getextrema()[1]
+    mask = alpha if drawn else image.convert("RGB").convert("L")
+    highest = mask.getextrema()[1]
+    if not highest:
+        raise ImageError(f"{source}: the mask is black everywhere. Make white what is to be painted.")
+    return mask.point(lambda value: 255 * value) if highest == 1 else mask
+
+
+def to_mask(image: Image.Image, shape: tuple[int, int]) -> Tensor:
+    """A mask as `(1, 1, H, W)` in [0, 1], of a height and width."""
+    image = image.resize(shape[::-1], Image.Resampling.BILINEAR)  # which does not overshoot
+    return to_tensor(image.convert("RGB"))[:, :1].contiguous()
+
+
+def to_style(image: Image.Image) -> Tensor:
+    """A style as `(1, 3, H, W)` in [0, 1]; one with a transparent ground as `(1, 4, H, W)`, how opaque it is the last.
+
+    Each pixel of the ground has the colour of the nearest that is opaque, so that there is no edge between them.
+    """
+    alpha = alpha_of(image)
+    if alpha is None:
+        return to_tensor(image)
+    opacity = np.asarray(alpha)
+    nearest = distance_transform_edt(opacity < max(1, opacity.max() // 2), return_distances=False, return_indices=True)
+    rows, columns = torch.from_numpy(nearest)
+    pixels = to_tensor(image.convert("RGB"))[..., rows.long(), columns.long()]
+    return torch.cat([pixels, torch.from_numpy(opacity / np.float32(255))[None, None]], 1)
 
 
 @checked
-def open_image(source: Source) -> Image.Image:
+def open_image(source: Source, side: Pixels | None = None) -> Image.Image:
     """Open a picture as 8-bit sRGB, upright: `RGB`, or `RGBA` where it has transparency.
 
     Args:
         source: a sample's name (a file of that name comes first), or what `read_image` takes: a file, its bytes, a
             PIL image, an array or a tensor.
+        side: the long side that is needed, in pixels: a much larger JPEG is decoded smaller.
 
     Raises:
         ImageError: no such file or sample, not a picture, damaged, or too large to be trusted.
     """
     if not isinstance(source, str) or os.path.isfile(source):
-        return read_image(source)
+        return read_image(source, side)
     if source in PHOTOGRAPHS:
         return read_image(PHOTOGRAPHS[source]())
     if source in PAINTINGS:
-        return read_image(PAINTINGS[source])
+        return read_image(PAINTINGS[source], side)
     if source in MASTERPIECES:
-        return read_image(fetch(source))
-    return read_image(source)
+        return read_image(fetch(source), side)
+    return read_image(source, side)
 
 
 def fetch(name: str) -> Path:

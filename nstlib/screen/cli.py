@@ -6,124 +6,118 @@ import re
 import sys
 import textwrap
 from contextlib import redirect_stderr
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
+from difflib import get_close_matches
 from functools import partial, wraps
 from itertools import dropwhile, takewhile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
 import tyro
 from accelerate import PartialState
-from tqdm.auto import tqdm
+from PIL import Image
+from torch import Tensor
 
 from ..critic.presets import Preset, apply_preset
 from ..devices import best_device
-from ..errors import ImageError, NstError
+from ..errors import NstError, say
 from ..limits import Side, UnitFloat, between, checked
 from ..painting.export import export_onnx
 from ..painting.fast import asked_blend, paint
 from ..painting.gatys import GatysConfig
-from ..painting.models import load_transformer, model_files
+from ..painting.models import Values, load_transformer, model_files
 from ..painting.stylize import Film, stylize
 from ..pictures.colour import ColourMethod
 from ..pictures.downloads import fetch_coco
-from ..pictures.files import FORMATS, PICTURES, alpha_of, check_output, save_image
-from ..pictures.samples import MASTERPIECES, open_image, sample_names
-from ..storage import sweep
+from ..pictures.files import check_output
+from ..pictures.samples import MASTERPIECES, sample_names
 from ..training.config import TrainConfig
 from ..training.trainer import train
-
-HOUR = 3600.0  # seconds; no picture takes so long to write
+from .jobs import Jobs, OutputConfig, run
 
 
 def stylize_command(
-    content: tyro.conf.Positional[str],
+    content: tyro.conf.Positional[tuple[str, ...]],
     style: tuple[str, ...],
     config: tyro.conf.OmitArgPrefixes[GatysConfig],
-    output: Path | None = None,
+    saving: tyro.conf.OmitArgPrefixes[OutputConfig],
     film: Path | None = None,
     preset: Preset | None = None,
 ) -> None:
-    """Paint a picture in the style of one or more others, by optimisation (Gatys et al. 2016).
+    """Paint pictures in the style of one or more others, by optimisation (Gatys et al. 2016).
 
     Args:
-        content: photograph to paint: a file or a sample's name.
+        content: photographs to paint: files, folders, or samples' names.
         style: pictures to take the style from: files or samples' names.
         config: settings of the painting.
-        output: where to save, .png, .jpg or .webp; by default CONTENT_STYLE.png in this folder.
-        film: also save the painting's progress as .gif or .webp.
+        saving: where the paintings go.
+        film: of one picture: also save the painting's progress as .gif or .webp.
         preset: a paper's own losses, for all that is left at its default.
     """
     config = apply_preset(config, preset) if preset else config
-    output = check_output(output or Path(f"{Path(content).stem}_{Path(style[0]).stem}.png"))
+    jobs, recorder = Jobs(content, Path(style[0]).stem, saving.output), None
     if film:
         check_output(film, (".gif", ".webp"))
-    sweep(output.parent, age=HOUR)
-    alpha = alpha_of(open_image(content))
-    recorder = Film() if film else None
-    painted = stylize(content, style, config, recorder)
-    settings = {"content": content, "style": list(style), **asdict(config)}
-    save_image(painted, output, settings, alpha=alpha)
-    height, width = painted.shape[-2:]
-    tqdm.write(f"{output}: {width}×{height}, painted" + ("; transparency put back" if alpha else ""))
-    if film:
-        tqdm.write(f"{recorder.save(film)}: {len(recorder.frames)} frames")
+        if len(jobs) > 1:
+            raise ValueError(f"--film {film}: is for one picture, and there are {len(jobs)}")
+        recorder = Film()
+    size = None if config.size == "full" else config.size
+    run(
+        jobs,
+        saving,
+        size,
+        lambda picture, side: stylize(picture, style, config, recorder),
+        {"style": list(style), **asdict(config)},
+    )
+    if recorder and recorder.frames:
+        say(f"{recorder.save(film)}: {len(recorder.frames)} frames")
 
 
 def paint_command(
     content: tyro.conf.Positional[tuple[str, ...]],
     model: str,
-    output: Path | None = None,
+    saving: tyro.conf.OmitArgPrefixes[OutputConfig],
     size: Side | None = None,
     content_scale: Annotated[float, between(1 / 64, 64)] = 1.0,
     preserve_colour: ColourMethod = "none",
     style: str | None = None,
     strength: UnitFloat | None = None,
+    mask: Path | None = None,
     device: str | None = None,
     fit: bool = False,
     passes: Literal[1, 2] = 2,
+    values: Values = "0-255",
+    bgr: bool = False,
 ) -> None:
     """Paint pictures with a trained network, at once (Johnson et al. 2016).
 
     Args:
         content: photographs: files, folders, or samples' names.
         model: a shipped network's name (see `nst models`) or the file of one.
-        output: a file for one picture, a folder for more; by default CONTENT_MODEL.png in this folder, and
-            for a folder FOLDER_MODEL beside it.
+        saving: where the paintings go.
         size: long side of the result in pixels; by default the picture's own.
         content_scale: make the picture smaller by this factor before painting it.
         preserve_colour: keep the content's colours.
         style: of an adjustable network: a style, or shares such as swirl:0.7,ink:0.3; by default its first.
         strength: of an adjustable network: from 0, the photograph, to 1.
+        mask: a picture, white or opaque where to paint; elsewhere the photograph stays as it is.
         device: cpu, cuda, mps; by default the best there is.
         fit: where the memory does not suffice, paint at the largest size that fits.
         passes: 2, half a cell of the network apart, against a weave in flat areas; 1 for half the time.
+        values: of a network from elsewhere: what it reads and writes.
+        bgr: of a network from elsewhere: it reads and writes blue first.
     """
-    net = load_transformer(model).to(best_device(device))
+    net = load_transformer(model, values=values, bgr=bgr).to(best_device(device))
     styles = _shares(style)
     asked_blend(net, styles, strength)  # what it does not have is said before any work is done
-    jobs, failures = _paint_jobs(content, Path(model).stem, output), []
-    for folder in {target.parent for _, target in jobs}:
-        sweep(folder, age=HOUR)
-    for source, target in tqdm(jobs, desc="painting", delay=1, disable=len(jobs) == 1):
-        try:
-            picture = open_image(source)
-            side = round((size or max(picture.size)) / content_scale)
-            painted = paint(picture, net, max(side, 1), preserve_colour, styles, strength, fit, passes)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            settings = {"content": str(source), "model": model, "size": max(painted.shape[-2:]), "passes": passes}
-            settings |= {"preserve_colour": preserve_colour}
-            settings |= {"style": style, "strength": strength} if net.config.styles else {}
-            save_image(painted, target, settings, alpha=alpha_of(picture))
-            if len(jobs) == 1:
-                tqdm.write(f"{target}: {painted.shape[-1]}×{painted.shape[-2]}, painted")
-        except (ImageError, OSError) as error:  # OSError: the folder for it cannot be made
-            failures.append(str(error))
-    if len(jobs) > 1:
-        folders = ", ".join(dict.fromkeys(str(target.parent) for _, target in jobs))
-        tqdm.write(f"{len(jobs) - len(failures)} of {len(jobs)} pictures painted into {folders}")
-    if failures:
-        raise ImageError("\n     ".join(failures))
+    settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour}
+    settings |= {"mask": mask} if mask else {}
+    settings |= {"style": style, "strength": strength} if net.config.styles else {}
+
+    def painter(picture: Image.Image, side: int) -> Tensor:
+        return paint(picture, net, side, preserve_colour, styles, strength, fit, passes, mask)
+
+    run(Jobs(content, Path(model).stem, saving.output), saving, size, painter, settings, content_scale)
 
 
 def _shares(text: str | None) -> str | dict[str, float] | None:
@@ -140,41 +134,6 @@ def _shares(text: str | None) -> str | dict[str, float] | None:
     raise ValueError(f"--style {text}: write a name, or shares such as swirl:0.7,ink:0.3, each style once")
 
 
-def _paint_jobs(contents: tuple[str, ...], model: str, output: Path | None) -> list[tuple[str | Path, Path]]:
-    """What to paint, and where each result goes."""
-    folders = [content for content in contents if Path(content).is_dir()]
-    if len(contents) == 1 and not folders:
-        return [(contents[0], check_output(output or Path(f"{Path(contents[0]).stem}_{model}.png")))]
-    if output is not None and output.suffix.lower() in FORMATS:
-        raise ValueError(f"--output {output}: give a folder, for there are several pictures")
-    jobs: list[tuple[str | Path, Path]] = []
-    for content in contents:
-        path = Path(content)
-        if path.is_dir():
-            whole = Path(os.path.abspath(path))  # `.` and `..` have no name to add to
-            into = output or whole.with_name(f"{whole.name}_{model}")
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
-            if not files:
-                raise ImageError(f"{path}: no pictures in this folder")
-            jobs += [(file, into / f"{file.stem}.png") for file in files]
-        else:
-            jobs.append((content, (output or Path()) / f"{path.stem}_{model}.png"))
-    return _without_collisions(jobs)
-
-
-def _without_collisions(jobs: list[tuple[str | Path, Path]]) -> list[tuple[str | Path, Path]]:
-    """Two sources of one name, such as a.jpg and a.png, get results of different names; no photograph is lost."""
-    taken = {os.path.abspath(source) for source, _ in jobs}
-    for i, (source, target) in enumerate(jobs):
-        number, wanted = 2, target
-        while os.path.abspath(target) in taken:
-            target = wanted.with_stem(f"{wanted.stem}_{number}")
-            number += 1
-        taken.add(os.path.abspath(target))
-        jobs[i] = (source, target)
-    return jobs
-
-
 def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset | None = None) -> None:
     """Train a fast network (Johnson et al. 2016) on a style, or on several; the same command again goes on.
 
@@ -184,7 +143,7 @@ def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset
     """
     train(apply_preset(config, preset) if preset else config)
     if PartialState().is_main_process:
-        tqdm.write(f"{config.save_model}: paint with `nst paint PHOTO --model {config.save_model}`")
+        say(f"{config.save_model}: paint with `nst paint PHOTO --model {config.save_model}`")
 
 
 def models_command() -> None:
@@ -215,7 +174,7 @@ def export_command(model: str, onnx: Path) -> None:
         onnx: where to write, .onnx.
     """
     export_onnx(load_transformer(model), onnx)
-    tqdm.write(f"{onnx}: input and output (1, 3, height, width) in [0, 1]")
+    say(f"{onnx}: input and output (1, 3, height, width) in [0, 1]")
 
 
 def photos_command(
@@ -227,7 +186,7 @@ def photos_command(
         split: val2017 (0.8 GB), train2014 (13 GB) or train2017 (18 GB).
         folder: they come into a folder of the split's name in it.
     """
-    tqdm.write(f"{fetch_coco(split, folder)}: ready for `nst train --dataset`")
+    say(f"{fetch_coco(split, folder)}: ready for `nst train --dataset`")
 
 
 def samples_command() -> None:
@@ -245,8 +204,11 @@ def main(arguments: list[str] | None = None) -> None:
     functions = [stylize_command, paint_command, train_command, models_command, export_command]
     functions += [photos_command, samples_command]
     commands = {f.__name__.removesuffix("_command"): _deferred(checked(f)) for f in functions}
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console that lacks a letter gets a question mark
     try:
-        _parse(commands, arguments)()
+        _parse(commands, arguments, _flags(functions))()
         sys.stdout.flush()  # here, where a reader that has gone is understood
     except (NstError, ValueError) as error:
         print(f"nst: {_as_flag(str(error))}", file=sys.stderr)
@@ -263,7 +225,16 @@ def _deferred(command):
     return wraps(command)(lambda *args, **kwargs: partial(command, *args, **kwargs))
 
 
-def _parse(commands, arguments):
+def _flags(functions) -> list[str]:
+    """The flags of all commands."""
+    names: list[str] = []
+    for hints in map(get_type_hints, functions):
+        names += hints
+        names += [field.name for hint in hints.values() if is_dataclass(hint) for field in fields(hint)]
+    return [f"--{name.replace('_', '-')}" for name in names]
+
+
+def _parse(commands, arguments, flags: list[str]):
     """The command that the arguments ask for; tyro's boxed message about a wrong one is put in one line."""
     message = io.StringIO()
     try:
@@ -274,8 +245,23 @@ def _parse(commands, arguments):
         text = dropwhile(_is_rule, lines[1:])  # below the title there is a rule where the terminal is ASCII
         said = " ".join(takewhile(lambda line: not _is_rule(line), text))
         if end.code:
-            print(f"nst: {_as_flag(re.sub(r'^Error parsing __tyro[^:]*: ', '', said).strip())}", file=sys.stderr)
+            print(f"nst: {_as_flag(_plain(said, flags))}", file=sys.stderr)
         raise
+
+
+def _plain(said: str, flags: list[str]) -> str:
+    """What tyro says of a wrong argument in one plain sentence, with the flag that was meant."""
+    said = re.sub(r"^Error parsing __tyro[^:]*: ", "", said).strip()
+    if wrong := re.match(r"Error parsing (--[\w-]+): no type matching (.*) could be instantiated from \[(.*?)\]", said):
+        flag, wanted, value = wrong.groups()
+        for kind, words in {"INT": "a whole number", "FLOAT": "a number", "|": " or "}.items():
+            wanted = wanted.replace(kind, words)
+        wanted = "numbers with spaces between them" if "..." in wanted else re.sub(r"[{}]", "", wanted)
+        return f"{flag} {value.replace(chr(39), '')}: must be {wanted}"
+    if unknown := re.match(r"Unrecognized options: (--[\w-]+)", said):
+        meant = get_close_matches(unknown[1], flags, 1)
+        return said + (f". Did you mean {meant[0]}?" if meant else "")
+    return said
 
 
 def _as_flag(message: str) -> str:

@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 
 from ..critic.extractor import FeatureExtractor, Preprocessing
 from ..critic.losses import gram, relative
-from ..errors import ImageError, NstError
+from ..errors import ImageError, NstError, say
 from ..limits import Count, Natural, Positive, Weight, between, check_fields
-from ..pictures.files import PICTURES, read_image, to_tensor
+from ..pictures.files import endings, read_image, to_tensor
 from ..storage import write_aside
 from .prune import STUDENT_STD, TAPS, metric_head, prune, second_moments
 from .runs import read_checkpoint, save_checkpoint, settings
@@ -67,7 +67,7 @@ class Crops:
     """Random square crops of a folder's pictures, with flips, other sizes, shifted colours and noise."""
 
     def __init__(self, folder: Path, side: int, rng: random.Random):
-        self.files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in PICTURES)
+        self.files = sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in endings())
         if not self.files:
             raise ValueError(f"{folder}: no pictures in this folder")
         self.side, self.rng = side, rng
@@ -82,7 +82,7 @@ class Crops:
             try:
                 image = read_image(path).convert("RGB")
             except ImageError as error:
-                tqdm.write(f"{error} Skipped.")
+                say(f"{error} Skipped.")
                 self.files.remove(path)
         zoom = max(rng.uniform(0.4, 1.0), self.side / min(image.size))
         image = image.resize([max(self.side, round(s * zoom)) for s in image.size], reducing_gap=2)

@@ -1,13 +1,16 @@
 """The folder of a run: who may write there, checkpoint, log, card, sample sheets; and signals that wait."""
 
+import hashlib
 import json
 import math
+import multiprocessing
 import os
 import platform
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..critic.losses import LossConfig
-from ..errors import CheckpointError
+from ..errors import CheckpointError, say
 from ..painting.network import TransformerNet
 from ..pictures.files import save_image
 from ..pictures.pixels import resize
@@ -199,3 +202,26 @@ def ignore_signals(worker: int) -> None:
     """Signals to the whole group of processes are the trainer's business; it needs its workers to the end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def startable(workers: int) -> int:
+    """How many of the reading processes can be started: none from a script that each of them would run again.
+
+    Windows, macOS, and Linux from Python 3.14 on start a process by importing the script, and what is not under
+    `if __name__ == "__main__":` runs a second time.
+    """
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if workers and script and multiprocessing.get_start_method() != "fork":
+        with suppress(OSError, UnicodeDecodeError):  # a command's own starter, which is no text
+            if "__main__" not in Path(script).read_text(encoding="utf-8"):
+                say(f'{script}: no workers, for they need the training under `if __name__ == "__main__":`')
+                return 0
+    return workers
+
+
+def file_hashes(sources: Sequence[str | Path]) -> list[str]:
+    """The beginning of each file's SHA-256; of a sample its name."""
+    return [
+        hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16] if os.path.isfile(source) else str(source)
+        for source in sources
+    ]

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, say
 from ..limits import Natural, checked
 from ..painting.models import save_transformer
 from ..painting.network import TransformerNet
@@ -60,7 +60,7 @@ class Trainer:
         self._sums, self._since, self._batches = {}, time.perf_counter(), None
         if main:
             runs.claim_folder(config.folder, Path(config.save_model))
-            tqdm.write(self.photos.report())
+            say(self.photos.report())
         if (config.folder / "state.pth").exists():
             self._resume()
         if main:
@@ -124,7 +124,7 @@ class Trainer:
                 self.photos,
                 batch_sampler=draws,
                 collate_fn=collate,
-                num_workers=self.config.workers,
+                num_workers=runs.startable(self.config.workers),
                 worker_init_fn=runs.ignore_signals,
                 generator=torch.Generator(),  # its own: a loader made on resuming must not draw from the run's
             )
@@ -162,8 +162,9 @@ class Trainer:
         return runs.copy(state | {"scaler": scaler.state_dict() if scaler else {}})
 
     def _settings(self) -> dict:
-        """Those of the run, with the critic that it took: the default depends on what is downloaded."""
-        return runs.settings(self.config) | {"backbone": self.objective.loss.extractor.backbone}
+        """Those of the run, with what may be another thing under the same name: the default critic, and the style."""
+        took = {"backbone": self.objective.loss.extractor.backbone}
+        return runs.settings(self.config) | took | {"style_files": runs.file_hashes(self.config.sources)}
 
     def _restore(self, state: dict) -> None:
         self.net.load_state_dict(state["net"])
@@ -241,7 +242,7 @@ class Trainer:
     def _say(self, note: str) -> None:
         self.notes.append(note)
         if self.accelerator.is_main_process:
-            tqdm.write(note)
+            say(note)
 
 
 @checked
@@ -289,7 +290,7 @@ def _train(trainer: Trainer, callback: Callable[[TrainState], None] | None) -> T
                 if callback and main:
                     callback(replace(state, sheet=sheet))
     if trainer.count < trainer.steps and main:
-        tqdm.write(f"stopped at step {trainer.count} of {trainer.steps}; the same command goes on from there")
+        say(f"stopped at step {trainer.count} of {trainer.steps}; the same command goes on from there")
     if not Path(config.save_model).exists():  # of a finished run, and moved away since
         trainer.save()
     return trainer.trained()
