@@ -172,8 +172,6 @@ DISTANCES = {
     "gatys2016": (half_sum, quarter_sum, squared_variation, True),  # the paper's w_l = 1/5
     "johnson2016": (per_element, per_element, squared_variation, False),
 }
-
-
 Targets = Mapping[str, Tensor]
 
 
@@ -240,8 +238,7 @@ class PerceptualLoss(nn.Module):
     def _grams(self, image: Tensor) -> dict[tuple[float, str], Tensor]:
         image, opacity = image[:, :3], image[:, 3:] if image.shape[1] > 3 else None
         pyramid = self._pyramid(image, self.extractor.activations(image))
-        layers = [(scale, name) for scale in pyramid for name in self.style_layers]
-        return {(scale, name): self._gram(name, pyramid[scale][name], opacity) for scale, name in layers}
+        return {(s, name): self._gram(name, f[name], opacity) for s, f in pyramid.items() for name in self.style_layers}
 
     def _gram(self, name: str, activation: Tensor, mask: Tensor | None = None) -> Tensor:
         """The Gram matrix of a layer's feature: the head acts on the matrix, not on every pixel."""

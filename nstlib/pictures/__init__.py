@@ -1,4 +1,4 @@
 """Pictures: files, samples, photographs, as tensors and back.
 
-Rooms, each using only those before it: pixels, colour, files, downloads, samples, photos.
+Rooms, each using only those before it: pixels, colour, convert, files, animations, downloads, samples, photos.
 """

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from nstlib import FeatureExtractor, GatysConfig, GatysPainter, PerceptualLoss, load_image, resize
 from nstlib.critic.extractor import BUNDLED
 from nstlib.painting.stylize import pyramid
-from nstlib.pictures.files import PICTURES
+from nstlib.pictures.files import endings
 from nstlib.pictures.pixels import scale_to_long_side
 from nstlib.screen.plots import sheet
 from nstlib.storage import read_weights, write_aside
@@ -61,7 +61,7 @@ def critic(settings: Settings | None, layers=TAPS) -> FeatureExtractor:
 
 
 def test_pictures(settings: Settings) -> list[torch.Tensor]:
-    files = sorted(f for folder in settings.pictures for f in folder.iterdir() if f.suffix in PICTURES)
+    files = sorted(f for folder in settings.pictures for f in folder.iterdir() if f.suffix in endings())
     return [load_image(f, 384) for f in files if not f.name.startswith("hard_")]
 
 

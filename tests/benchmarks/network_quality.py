@@ -28,7 +28,7 @@ from nstlib import (
 )
 from nstlib.painting.models import save_transformer
 from nstlib.painting.network import CELL
-from nstlib.pictures.files import PICTURES
+from nstlib.pictures.files import endings
 
 MOST = 300  # iterations; a network that is better than so many counts as so many
 
@@ -101,7 +101,7 @@ if __name__ == "__main__":
     parser.add_argument("--models", nargs="*", default=plain, help="networks of one style")
     parser.add_argument("--write", action="store_true", help="store the medians in the cards")
     chosen = parser.parse_args()
-    photos = sorted(p for p in chosen.photos.iterdir() if p.suffix.lower() in PICTURES)[:10]
+    photos = sorted(p for p in chosen.photos.iterdir() if p.suffix.lower() in endings())[:10]
     print(f"{len(photos)} photographs of 256 × 256, {machine()}\n")
     sky = load_image("rocket", 640)[..., 20:180, :200]  # a flat place shows it best
     print("| network | loss, mean | Gatys iterations that equal it, median | least … most | weave: one pass | two |")

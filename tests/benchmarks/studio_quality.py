@@ -19,7 +19,7 @@ from skimage.metrics import structural_similarity
 
 from nstlib import PerceptualLoss, TransformerNet, load_image, load_transformer, model_files, paint
 from nstlib.painting.models import save_transformer
-from nstlib.pictures.files import PICTURES
+from nstlib.pictures.files import endings
 
 STRENGTHS = [i / 10 for i in range(11)]
 
@@ -70,7 +70,7 @@ if __name__ == "__main__":
     parser.add_argument("--singles", type=Path, help="networks of one style, NAME.safetensors; else the bundled ones")
     parser.add_argument("--write", action="store_true", help="store the results in the card")
     chosen = parser.parse_args()
-    files = sorted(p for p in chosen.photos.iterdir() if p.suffix.lower() in PICTURES)[:10]
+    files = sorted(p for p in chosen.photos.iterdir() if p.suffix.lower() in endings())[:10]
     photos, net = [load_image(file, 384) for file in files], load_transformer(chosen.model)
     singles = {p.stem: p for p in chosen.singles.glob("*.safetensors")} if chosen.singles else model_files()
     print(f"{len(photos)} photographs, long side 384, {machine()}\n")
