@@ -21,7 +21,7 @@ from nstlib.painting import models
 from nstlib.painting.fast import paint
 from nstlib.painting.models import save_transformer
 from nstlib.painting.network import TransformerConfig, TransformerNet
-from nstlib.screen import cli
+from nstlib.screen import cli, jobs
 
 QUICK = ["--size", "32", "--steps", "2", "--device", "cpu", "--backbone", "compact"]
 
@@ -119,7 +119,7 @@ def test_paint(here, model, capsys):
     cli.main(["paint", "cat", "--model", model, "--size", "64", "--device", "cpu"])
     assert files(here) == ["cat_tiny.png"]
     torch.testing.assert_close(load_image("cat_tiny.png"), paint("cat", model, 64), rtol=0, atol=1 / 255)
-    settings = {"content": "cat", "model": model, "size": 64, "preserve_colour": "none", "passes": 2}
+    settings = {"content": "cat", "model": "tiny.safetensors", "size": 64, "preserve_colour": "none", "passes": 2}
     assert settings_of("cat_tiny.png") == settings
     assert "cat_tiny.png: 64×43, painted" in capsys.readouterr().out
 
@@ -278,7 +278,7 @@ def test_samples_are_listed(capsys):
     [
         ("", "stylize, paint, train"),
         ("nonsense", "nonsense"),
-        ("stylize", "photograph to paint"),
+        ("stylize", "--style"),
         ("stylize cat", "--style"),
         ("stylize cat --style", "--style (): may not be empty"),
         ("stylize no.png --style swirl", "no.png: no such picture"),
@@ -368,10 +368,10 @@ def test_help(capsys, command, flag, explained):
 
 
 def test_interrupt_before_painting(monkeypatch):
-    def interrupted(content):
+    def interrupted(content, size):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "open_image", interrupted)
+    monkeypatch.setattr(jobs, "open_image", interrupted)
     with pytest.raises(SystemExit) as end:
         cli.main(["stylize", "cat", "--style", "swirl", *QUICK])
     assert end.value.code == 130

@@ -111,7 +111,7 @@ def test_tiny_pictures_pass(size):
     [
         {"backbone": "vgg11"},
         {"pooling": "mean"},
-        {"preprocessing": "caffe"},
+        {"preprocessing": "keras"},
         {"layers": ("relu9_1",)},
         {"layers": ("relu1_1", "relu3_9")},
         {"layers": ()},
@@ -150,8 +150,8 @@ def test_layer_beyond_the_weights(teacher):
 
 def test_unknown_preprocessing_in_the_file(tmp_path):
     state = {"features.0.weight": torch.ones(4, 3, 3, 3)}
-    save_file(state, tmp_path / "w.safetensors", {"preprocessing": "caffe"})
-    with pytest.raises(WeightsError, match=r"w\.safetensors.*caffe.*preprocessing="):
+    save_file(state, tmp_path / "w.safetensors", {"preprocessing": "keras"})
+    with pytest.raises(WeightsError, match=r"w\.safetensors.*keras.*preprocessing="):
         FeatureExtractor("vgg19", ("relu1_1",), weights=tmp_path / "w.safetensors")
     extractor = FeatureExtractor("vgg19", ("relu1_1",), weights=tmp_path / "w.safetensors", preprocessing="oxford")
     assert extractor.scaling == PREPROCESSING["oxford"]
@@ -258,7 +258,9 @@ def test_damaged_files(tmp_path, ending, damage):
         read_weights(path)
 
 
-@pytest.mark.parametrize("thing", [torch.ones(3), [torch.ones(3)], {"epoch": 3}, {"model": {"w": torch.ones(3)}}])
+@pytest.mark.parametrize(
+    "thing", [torch.ones(3), [torch.ones(3)], {"epoch": 3}, {"model": {"w": {"x": torch.ones(3)}}}]
+)
 def test_not_a_state_dict(tmp_path, thing):
     torch.save(thing, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="not a state dict"):

@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageCms
 
 from nstlib import ImageError, load_image, open_image, resize, save_image, settings_of, to_pil, to_tensor
-from nstlib.pictures.files import alpha_of, jpeg_bytes, save_film
+from nstlib.pictures.animations import save_film
+from nstlib.pictures.files import alpha_of, jpeg_bytes
 from nstlib.pictures.pixels import resize_pil, scale_to_long_side
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -300,12 +301,11 @@ def test_unreadable_folder_bytes_and_pil(tmp_path):
         open_image(tmp_path / "nan.tiff")
 
 
-@pytest.mark.parametrize("limit", [20, 34])  # above twice the limit Pillow raises, above once it only warns
-def test_decompression_bomb(limit, monkeypatch, tmp_path):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+def test_decompression_bomb(monkeypatch, tmp_path):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # above twice that Pillow raises
     path = tmp_path / "bomb.png"
     path.write_bytes(encoded(np.zeros((5, 9), np.uint8)))
-    with pytest.raises(ImageError, match=f"bomb.png: over {limit} pixels. Make a smaller copy"):
+    with pytest.raises(ImageError, match=r"bomb.png: over 40 pixels. Make a smaller copy"):
         open_image(path)
 
 

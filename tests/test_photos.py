@@ -58,14 +58,29 @@ def test_what_is_no_photograph_is_skipped_and_counted(folder, monkeypatch):
     (folder / "broken.jpg").write_bytes(b"\xff\xd8 no more")
     for size in [(63, 100), (100, 63), (1, 1)]:
         Image.new("L", size).save(folder / f"{size}.png")
-    for width in (150, 300):  # Pillow warns of the one and refuses the other
-        Image.new("1", (width, 100)).save(folder / f"{width}.png")
+    Image.new("1", (300, 100)).save(folder / "300.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", NOISE.shape[0] * NOISE.shape[1])
     found = PhotoFolder(folder)
     assert [path.relative_to(folder).as_posix() for path in found.files] == ["B.PNG", "a.jpg", "deep/er/c.webp"]
     assert len(found) == 3
-    assert found.skipped == {"not a picture": 2, "damaged": 1, "under 64 px": 3, "too large": 2}
-    assert found.report() == "3 photographs; skipped 1 damaged, 2 not a picture, 2 too large, 3 under 64 px"
+    counts = {why: len(names) for why, names in found.skipped.items()}
+    assert counts == {"not a picture": 2, "damaged": 1, "under 64 px": 3, "too large": 1}
+    assert "3 photographs; skipped 1 damaged (broken.jpg), 2 not a picture (list.csv, notes.txt)" in found.report()
+
+
+def test_links_to_folders_are_followed_once(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    Image.fromarray(NOISE).save(tmp_path / "elsewhere" / "a.jpg")
+    (folder / "val2017").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(folder)  # a loop
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    assert [path.name for path in PhotoFolder(folder).files] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("ending", ["avif", "jfif", "ppm", "tga", "jp2", "JPEG"])
+def test_all_that_pillow_opens_are_photographs(ending, folder):
+    Image.fromarray(NOISE).save(folder / f"a.{ending}", "JPEG" if ending in ("jfif", "JPEG") else None)
+    assert len(PhotoFolder(folder)) == 1
 
 
 def test_report_of_a_clean_folder(greys):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -62,8 +63,9 @@ def stylize(
     free = available(device)  # now: what is loaded from here on is part of the need
     picture = open_image(content, None if config.size == "full" else config.size)
     side = max(picture.size) if config.size == "full" else config.size
-    longest = max(16, round(side * config.style_scale))
-    styles = [open_image(one, longest) for one in (style if isinstance(style, list | tuple) else [style])]
+    sources = style if isinstance(style, list | tuple) else [style]
+    shape = scale_to_long_side(picture.size[::-1], side)
+    styles = [_sized(open_image(one, round(side * config.style_scale)), shape, config) for one in sources]
     masks = [open_mask(mask) for mask in config.mask] if config.mask else []
     if masks and len(masks) != len(styles):
         raise ValueError(f"{len(masks)} masks for {len(styles)} styles: give one mask for each style")
@@ -72,12 +74,10 @@ def stylize(
     def work(side: int) -> Tensor:
         photo = to_tensor(resize_pil(picture, side))
         shape = photo.shape[-2:]
-        sized = [to_style(resize_pil(one, style_shape(one.size[::-1], shape, config.style_scale))) for one in styles]
+        sized = [to_style(_sized(one, shape, config)) for one in styles]
         return _stylized(photo, sized, [to_mask(mask, shape) for mask in masks], loss, config, callback)
 
     need = stylize_need(loss, config, len(styles))
-    pixels = sum(width * height for width, height in (one.size for one in [picture, *styles]))
-    need = replace(need, fixed=need.fixed + 4 * pixels)  # as Pillow keeps them
     return shrink_to_memory(picture.size[::-1], side, need, free, config.fit, work)
 
 
@@ -90,6 +90,10 @@ def style_shape(style: tuple[int, int], content: tuple[int, int], scale: float =
     shape = scale_to_long_side(style, max(16, round(max(content) * scale)))
     smaller = min(1.0, scale * math.sqrt(area / (shape[0] * shape[1])))
     return max(1, round(shape[0] * smaller)), max(1, round(shape[1] * smaller))
+
+
+def _sized(style: Image.Image, shape: tuple[int, int], config: GatysConfig) -> Image.Image:
+    return resize_pil(style, style_shape(style.size[::-1], shape, config.style_scale))
 
 
 def _stylized(photo, styles, masks, loss, config, callback) -> Tensor:

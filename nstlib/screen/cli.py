@@ -69,7 +69,7 @@ def stylize_command(
         lambda picture, side: stylize(picture, style, config, recorder),
         {"style": list(style), **asdict(config)},
     )
-    if recorder and recorder.frames:
+    if recorder:
         say(f"{recorder.save(film)}: {len(recorder.frames)} frames")
 
 
