@@ -258,9 +258,7 @@ def test_damaged_files(tmp_path, ending, damage):
         read_weights(path)
 
 
-@pytest.mark.parametrize(
-    "thing", [torch.ones(3), [torch.ones(3)], {"epoch": 3}, {"model": {"w": {"x": torch.ones(3)}}}]
-)
+@pytest.mark.parametrize("thing", [torch.ones(3), [torch.ones(3)], {"epoch": 3}, {"m": {"w": {"x": torch.ones(3)}}}])
 def test_not_a_state_dict(tmp_path, thing):
     torch.save(thing, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="not a state dict"):

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -93,13 +92,12 @@ def test_a_film_is_for_one_picture(nst):
 
 @pytest.mark.parametrize("ending", [".gif", ".webp", ".png"])
 def test_of_an_animation_every_frame_is_painted(ending, model, nst):
-    frames = [Image.new("RGB", (24, 18), colour) for colour in ("red", "green", "blue")]
+    frames = [Image.effect_noise((24, 18), 90).convert("RGB") for _ in range(3)]
     frames[0].save(f"a{ending}", save_all=True, append_images=frames[1:], duration=[100, 200, 300], loop=0)
     assert "24×18, 3 frames painted" in nst("paint", f"a{ending}", "--model", model)
-    painted = animation_of(f"a_tiny{ending}")
-    assert painted.durations == (100, 200, 300) and painted.loop == 0
-    means = [np.asarray(frame).mean((0, 1)) for frame in read_frames(f"a_tiny{ending}")]
-    assert all(np.abs(means[i] - means[i - 1]).max() > 1 for i in range(3))
+    painted, durations = zip(*read_frames(f"a_tiny{ending}"), strict=True)
+    assert durations == (100, 200, 300) and animation_of(f"a_tiny{ending}").loop == 0
+    assert len({frame.tobytes() for frame in painted}) == 3
     if ending != ".gif":
         assert settings_of(f"a_tiny{ending}")["model"] == "tiny.safetensors"
     assert "of the animation the first frame" in nst("paint", f"a{ending}", "--model", model, "--output one.jpg")
@@ -130,7 +128,6 @@ def test_names_as_long_as_they_may_be(model, nst, monkeypatch):
     nst("paint", f"{name}.jpg --output {name}.png --model", model)
     assert Path(f"{name}.png").exists()
     monkeypatch.setattr(cli, "paint", None)
-    assert "has 249 bytes, and 255 are" not in nst("paint", f"{name}.jpg --output x.png --model", model)
     assert "the name has 263 bytes, and 255 are allowed" in nst(
         "paint", f"{name}.jpg --output {name}_{'x' * 18}.png --model", model
     )

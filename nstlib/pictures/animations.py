@@ -17,10 +17,9 @@ ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}
 
 @dataclass(frozen=True)
 class Animation:
-    """What a file with several pictures holds."""
+    """What kind of animation a file holds."""
 
     kind: str  # Pillow's name of the format
-    durations: tuple[int, ...]  # of each frame, milliseconds
     loop: int | None  # how often it is played, 0 for ever; None: once
 
 
@@ -32,8 +31,7 @@ def animation_of(source: object) -> Animation | None:
 def _animation(image: Image.Image) -> Animation | None:
     if image.format not in ANIMATED.values() or getattr(image, "n_frames", 1) == 1:
         return None
-    durations = [int(frame.info.get("duration") or 100) for frame in ImageSequence.Iterator(image)]
-    return Animation(image.format, tuple(durations), image.info.get("loop"))
+    return Animation(image.format, image.info.get("loop"))
 
 
 def pages_of(source: object) -> int:
@@ -41,33 +39,35 @@ def pages_of(source: object) -> int:
     return peek(source, lambda image: image.n_frames if image.format == "TIFF" else 1, 1)
 
 
-def read_frames(path: str | Path) -> Iterator[Image.Image]:
-    """The frames of an animation, one after the other, as `open_image` gives pictures.
+def read_frames(path: str | Path) -> Iterator[tuple[Image.Image, int]]:
+    """The frames of an animation, as `open_image` gives pictures, each with its milliseconds.
 
     Raises:
         ImageError: a damaged frame.
     """
     with reading(str(path)), Image.open(path) as image:
         for frame in ImageSequence.Iterator(image):
-            yield normalise(frame.copy())
+            still = normalise(frame.copy())
+            yield still, int(frame.info.get("duration") or 100)  # WebP has it once the frame is decoded
 
 
 def save_frames(
-    frames: Sequence[Image.Image], path: Path, animation: Animation, settings: dict | None = None, quality: int = 92
+    frames: Sequence[tuple[Image.Image, int]], path: Path, loop: int | None, settings: dict | None = None, quality=92
 ) -> Path:
-    """Save PIL images as an animation, with the durations of another one.
+    """Save PIL images, each with its milliseconds, as an animation.
 
     Raises:
         ImageError: another ending than .gif, .webp or .png, or the folder cannot be written.
     """
-    path = check_output(path, tuple(ANIMATED), frames[0].size[::-1])
-    kind, options = ANIMATED[path.suffix.lower()], {} if animation.loop is None else {"loop": animation.loop}
+    pictures, durations = zip(*frames, strict=True)
+    path = check_output(path, tuple(ANIMATED), pictures[0].size[::-1])
+    kind, options = ANIMATED[path.suffix.lower()], {} if loop is None else {"loop": loop}
+    options |= {"save_all": True, "append_images": pictures[1:], "duration": list(durations)}
     if settings is not None and kind != "GIF":
         options |= metadata(kind, json.dumps(settings, default=str))
     if kind == "WEBP":
         options["quality"] = quality
-    durations = list(animation.durations[: len(frames)])
-    return write_picture(frames[0], path, kind, save_all=True, append_images=frames[1:], duration=durations, **options)
+    return write_picture(pictures[0], path, kind, **options)
 
 
 def save_film(frames: Sequence, path: str | Path, milliseconds: Count = 80) -> Path:
@@ -77,5 +77,5 @@ def save_film(frames: Sequence, path: str | Path, milliseconds: Count = 80) -> P
         raise ImageError(f"{path}: a film needs at least one picture. Paint at least one step.")
     size = to_pil(frames[-1]).size
     pictures = [to_pil(frame).resize(size, Image.Resampling.LANCZOS) for frame in frames]
-    durations = (milliseconds,) * (len(pictures) - 1) + (1500,)
-    return save_frames(pictures, path, Animation("", durations, 0))
+    durations = [milliseconds] * (len(pictures) - 1) + [1500]
+    return save_frames(list(zip(pictures, durations, strict=True)), path, loop=0)

@@ -159,10 +159,10 @@ def _paint_one(job: Job, config: OutputConfig, size: int | None, scale: float, p
     animation, said = animation_of(job.source), "painted"
     if animation and job.target.suffix.lower() in ANIMATED:
         frames = []
-        for frame in read_frames(job.source):
+        for frame, milliseconds in read_frames(job.source):
             painted, alpha = to_pil(paint(frame, side)), alpha_of(frame)
-            frames.append(with_alpha(painted, alpha) if alpha else painted)
-        save_frames(frames, job.target, animation, settings, config.quality)
+            frames.append((with_alpha(painted, alpha) if alpha else painted, milliseconds))
+        save_frames(frames, job.target, animation.loop, settings, config.quality)
         return f"{shape[1]}×{shape[0]}, {len(frames)} frames painted"
     if animation:
         said += "; of the animation the first frame, for all give a name in .gif, .webp or .png"
