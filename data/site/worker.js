@@ -1,0 +1,110 @@
+// Paints in the background. The page starts two of these: one paints small and at once, one at full size.
+const MARGIN = 8, HALF = 2, LEAD = [MARGIN, MARGIN - HALF]; // pixels: nstlib's mirrored margin, half a cell of the network
+let ort, session, device, photo, scaled; // scaled: the photograph at the last size asked for
+
+onmessage = async ({ data }) => {
+  try {
+    const answer = await { start, show, paint }[data.task](data);
+    postMessage(answer, answer.image ? [answer.image.data.buffer] : []);
+  } catch (error) {
+    postMessage({ error: String(error?.message ?? error).split("\n")[0] });
+  }
+};
+
+async function start({ root }) { // the runtime, by WebGPU where there is one
+  device = (await navigator.gpu?.requestAdapter().catch(() => null)) ? "webgpu" : "wasm";
+  ort = await import(`${root}ort/ort.${device}.min.mjs`);
+  ort.env.wasm.wasmPaths = `${root}ort/`;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
+  const options = { logSeverityLevel: 3, extra: { session: { intra_op: { allow_spinning: "0" } } } }; // idle threads rest
+  const by = (name) => ort.InferenceSession.create(`${root}studio.onnx`, { ...options, executionProviders: [name] });
+  session = await by(device).catch((error) => {
+    if (device === "wasm") throw error;
+    return by((device = "wasm"));
+  });
+  return { device };
+}
+
+async function show({ bitmap, limit }) { // a new photograph, on white where it is transparent
+  const scale = Math.min(1, limit / Math.max(bitmap.width, bitmap.height));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const pen = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  Object.assign(pen, { imageSmoothingQuality: "high", fillStyle: "white" });
+  pen.fillRect(0, 0, width, height);
+  pen.drawImage(bitmap, 0, 0, width, height);
+  bitmap.close();
+  [photo, scaled] = [pen.getImageData(0, 0, width, height), null];
+  return {};
+}
+
+async function paint({ side, blend, passes, stroke }) {
+  const began = performance.now();
+  if (scaled?.side !== side) scaled = { side, image: resized(photo, fitted(photo, side)) };
+  let { image } = scaled;
+  if (stroke > 1) { // larger strokes: paint small, enlarge, mix with the photograph, paint again
+    const small = resized(photo, fitted(photo, Math.max(32, Math.round(side / stroke))));
+    const coarse = resized(await painted(small, blend, passes), [image.width, image.height]).data;
+    image = new ImageData(image.data.map((value, i) => Math.round((value + coarse[i]) / 2)), image.width, image.height);
+  }
+  return { image: await painted(image, blend, passes), device, ms: performance.now() - began };
+}
+
+// nstlib's `paint`: a mirrored margin; of two passes, half a cell apart, the mean; the margin off again.
+async function painted(image, blend, passes) {
+  const { width, height } = image, out = new ImageData(width, height), planes = [];
+  const row = new ort.Tensor(blend, [1, blend.length]);
+  out.data.fill(255);
+  for (let pass = 0; pass < passes; pass++)
+    planes.push((await session.run({ picture: padded(image, pass * HALF), blend: row })).painting);
+  for (let y = 0, to = 0; y < height; y++)
+    for (let x = 0; x < width; x++, to += 4)
+      for (let c = 0; c < 3; c++) {
+        const value = ({ data, dims: [, , h, w] }, pass) => data[(c * h + y + LEAD[pass]) * w + x + LEAD[pass]];
+        out.data[to + c] = Math.round((255 * planes.reduce((sum, plane, pass) => sum + value(plane, pass), 0)) / passes);
+      }
+  return out;
+}
+
+function padded({ width, height, data }, skip) { // RGBA as planes in [0, 1]; `skip` fewer at the top and the left
+  const [w, h] = [width, height].map((side) => side + 2 * MARGIN - skip), out = new Float32Array(3 * w * h);
+  const mirror = (i, n) => (i < 0 ? -i : i < n ? i : 2 * n - 2 - i);
+  for (let y = 0, to = 0; y < h; y++)
+    for (let x = 0, row = mirror(y + skip - MARGIN, height) * width; x < w; x++, to++) {
+      const from = 4 * (row + mirror(x + skip - MARGIN, width));
+      for (let c = 0; c < 3; c++) out[c * w * h + to] = data[from + c] / 255;
+    }
+  return new ort.Tensor(out, [1, 3, h, w]);
+}
+
+function fitted({ width, height }, long) { // [width, height] with this long side; halves go to even, as in Python
+  const even = (x) => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
+  return [width, height].map((side) => Math.max(1, even(side * (long / Math.max(width, height)))));
+}
+
+function resized(image, [width, height]) { // Pillow's Lanczos, to the last bit: first across, then down, 8 bits between
+  if (image.width === width && image.height === height) return image;
+  const across = resample(image.data, image.width, width, image.height, 4, 4 * image.width, 4 * width);
+  return new ImageData(resample(across, image.height, height, width, 4 * width, 4, 4), width, height);
+}
+
+function resample(data, from, to, lines, step, line, outLine) { // along one side
+  const scale = from / to, filter = Math.max(1, scale), reach = 3 * filter, out = new Uint8ClampedArray(4 * to * lines);
+  const sinc = (x) => (x ? Math.sin(x * Math.PI) / (x * Math.PI) : 1), outStep = outLine === 4 ? step : 4;
+  for (let i = 0; i < to; i++) {
+    const centre = (i + 0.5) * scale, weights = [];
+    const first = Math.max(0, Math.trunc(centre - reach + 0.5)), last = Math.min(from, Math.trunc(centre + reach + 0.5));
+    for (let j = first; j < last; j++) {
+      const x = (j - centre + 0.5) * (1 / filter);
+      weights.push(x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0);
+    }
+    const sum = weights.reduce((a, b) => a + b, 0);
+    const whole = weights.map((w) => Math.trunc((w / sum) * 2 ** 22 + (w < 0 ? -0.5 : 0.5)));
+    for (let l = 0; l < lines; l++)
+      for (let c = 0; c < 4; c++) {
+        let value = 2 ** 21;
+        for (let j = 0, at = l * line + first * step + c; j < whole.length; j++, at += step) value += data[at] * whole[j];
+        out[l * outLine + i * outStep + c] = Math.floor(value / 2 ** 22);
+      }
+  }
+  return out;
+}
