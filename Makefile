@@ -8,7 +8,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 UNIT := tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
 PARTS ?= unit hostile notebooks
 
-.PHONY: lab test unit unit-elsewhere hostile notebooks browser bench lint figures paintings gallery stamp colab html clean
+.PHONY: lab test unit unit-elsewhere hostile notebooks browser bench lint figures paintings gallery stamp colab site clean
 .DEFAULT_GOAL := lab
 
 $(VENV)/ready: pyproject.toml
@@ -45,7 +45,7 @@ notebooks: $(VENV)/ready  ## execute every notebook and the solutions of its exe
 	$(BIN)/python tests/tools/with_solutions.py
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 -W default build/executed/notebooks
 
-browser: $(VENV)/ready  ## open the desks in JupyterLab and move their sliders; skips without chromium
+browser: $(VENV)/ready  ## hands on the desks in JupyterLab and on the site's playground; skips without chromium
 	$(BIN)/python -m pytest tests/browser -rs
 
 bench: $(VENV)/ready  ## measure speed and memory; prints the README's tables
@@ -69,8 +69,8 @@ stamp: $(VENV)/ready  ## make stamp REPO=owner/name: say where the repository is
 colab: $(VENV)/ready  ## every notebook as on Colab: its versions, nstlib installed by the first cell
 	$(BIN)/python tests/tools/colab.py
 
-html: $(VENV)/ready  ## the series as a small static site, build/html
-	$(BIN)/python tests/tools/build_html.py
+site: $(VENV)/ready  ## the series as pages, with a playground that paints in the browser: build/site; needs npm
+	$(BIN)/python -W ignore tests/tools/build_site.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -504,6 +504,19 @@ def test_onnx_paints_alike(tmp_path):
         torch.testing.assert_close(torch.from_numpy(painted), expected, rtol=0, atol=1e-3)  # float32, two engines
 
 
+def test_onnx_of_an_adjustable_network_takes_the_blend(tmp_path):
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = small(styles=("ink", "swirl"))
+    session = onnxruntime.InferenceSession(export_onnx(net, tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["styles"] == "ink,swirl"
+    for blend in (net.blend("ink"), net.blend({"ink": 1, "swirl": 2}, 0.4), net.blend(strength=0)):
+        (painted,) = session.run(["painting"], {"picture": picture(37, 53).numpy(), "blend": blend.numpy()})
+        with torch.inference_mode():
+            expected = net(picture(37, 53), blend)
+        torch.testing.assert_close(torch.from_numpy(painted), expected, rtol=0, atol=1e-3)  # float32, two engines
+
+
 def test_onnx_ending(tmp_path):
     with pytest.raises(CheckpointError, match=r"net\.pth: is written as \.onnx"):
         export_onnx(small(), tmp_path / "net.pth")

@@ -173,8 +173,11 @@ def export_command(model: str, onnx: Path) -> None:
         model: a shipped network's name or the file of one.
         onnx: where to write, .onnx.
     """
-    export_onnx(load_transformer(model), onnx)
+    net = load_transformer(model)
+    export_onnx(net, onnx)
     say(f"{onnx}: input and output (1, 3, height, width) in [0, 1]")
+    if net.config.styles:
+        say(f"    and blend (1, {len(net.config.styles) + 1}): photograph, {', '.join(net.config.styles)}")
 
 
 def photos_command(

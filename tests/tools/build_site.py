@@ -28,7 +28,7 @@ from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 import nstlib
-from nstlib.files import write_aside
+from nstlib.storage import write_aside
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "data" / "site"
