@@ -6,6 +6,7 @@ import pickle
 import tempfile
 import time
 import warnings
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ except ImportError:  # Windows
     import msvcrt
 
 
-_held: dict[tuple[int, Path], IO] = {}  # by process, for a forked one has none of its parent's locks
+# file and owners, by process: a forked one has none of its parent's locks
+_held: dict[tuple[int, Path], tuple[IO, weakref.WeakSet]] = {}
 
 
 @contextmanager
@@ -84,16 +86,18 @@ def sweep(folder: Path, stem: str | None = None, age: float = 0.0) -> None:
                 part.unlink()
 
 
-def hold(folder: Path) -> bool:
-    """Keep a folder for this process, until `let_go` or its end of whatever kind; False if another has it.
+def hold(folder: Path, owner: object) -> bool:
+    """Keep a folder for this process; False if another has it.
 
-    A file system that knows no locks keeps nobody out.
+    It is kept until every owner has let it go or is gone, or until the process ends, in whatever way. A file system
+    that knows no locks keeps nobody out.
 
     Raises:
         OSError: the folder is missing or not writable.
     """
     key = os.getpid(), folder.resolve()
     if key in _held:
+        _held[key][1].add(owner)
         return True
     file = open(folder / ".lock", "a")  # stays there: to remove it is to race with the next who opens it
     try:
@@ -104,14 +108,19 @@ def hold(folder: Path) -> bool:
     except OSError as error:
         file.close()
         return error.errno not in (errno.EACCES, errno.EAGAIN)
-    _held[key] = file
+    _held[key] = file, weakref.WeakSet([owner])
     return True
 
 
-def let_go(folder: Path) -> None:
-    """Let other processes have the folder, if this one held it."""
-    if file := _held.pop((os.getpid(), folder.resolve()), None):
-        file.close()
+def let_go(folder: Path, owner: object) -> None:
+    """Let other processes have the folder, if no other owner in this one holds it."""
+    key = os.getpid(), folder.resolve()
+    if key in _held:
+        file, owners = _held[key]
+        owners.discard(owner)
+        if not owners:
+            del _held[key]
+            file.close()
 
 
 DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}  # int64 counts batches

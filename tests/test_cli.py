@@ -267,6 +267,15 @@ def test_preset(command, asked):
     assert said == ("johnson2016", "vgg16", "max", 1e5, 5)  # what was said goes before the preset
 
 
+@pytest.mark.parametrize(
+    "command, usual", [("train --dataset . --style ink", 12.0), ("stylize cat --style ink", 100.0)]
+)
+def test_what_is_said_goes_before_the_preset_even_if_it_is_the_default(command, usual, asked):
+    cli.main(["--preset=johnson2016" if word == "PRESET" else word for word in f"{command} PRESET".split()])
+    cli.main([*command.split(), "--style-weight", str(usual), "--preset", "johnson2016"])
+    assert [config.style_weight for config in asked] == [5.0, usual]
+
+
 def test_samples_are_listed(capsys):
     cli.main(["samples"])
     said = capsys.readouterr().out

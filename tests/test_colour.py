@@ -87,6 +87,14 @@ def test_none_is_the_image_itself():
     assert torch.equal(recolour(IMAGE, REFERENCE, "none"), IMAGE)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("references", [1, 2])
+def test_a_batch_is_recoloured_picture_by_picture(method, references):
+    batch, wanted = torch.cat([IMAGE, picture(5, 0.2, 0.7)]), torch.cat([REFERENCE, picture(6, 0.3, 0.9)])[:references]
+    alone = [recolour(batch[i : i + 1], wanted[i % references : i % references + 1], method) for i in range(2)]
+    assert torch.equal(recolour(batch, wanted, method), torch.cat(alone))
+
+
 @pytest.mark.parametrize("method", ["mean", "histogram"])
 def test_sizes_may_differ(method):
     result = recolour(IMAGE, REFERENCE[..., :7, :9], method)

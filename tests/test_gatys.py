@@ -265,6 +265,17 @@ def test_configure_optimiser(painter, name):
     assert painting.step(3).step == 3
 
 
+def test_configure_keeps_adams_moments(painter):
+    painting = painter()
+    painting.step(2)
+    optimiser = painting.optimiser
+    painting.configure(lr=QUICK.lr, optimiser="adam", style_weight=3)
+    painting.configure(lr=0.5)
+    assert painting.optimiser is optimiser and optimiser.param_groups[0]["lr"] == 0.5 == painting.lr
+    painting.step()
+    assert optimiser.state[painting.image]["step"] == 3
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -3,11 +3,16 @@
 All in float64: there roundings are 1e-13, on any processor, and mistakes 1e-2; torch's own tolerance is 1e-7.
 """
 
+from dataclasses import asdict, fields, replace
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 
+from nstlib.critic import losses as losses_room
 from nstlib.critic.extractor import FeatureExtractor
 from nstlib.critic.losses import (
     LossConfig,
@@ -22,6 +27,8 @@ from nstlib.critic.losses import (
     total_variation,
 )
 from nstlib.critic.presets import PRESETS
+from nstlib.painting.gatys import GatysConfig
+from nstlib.training.config import TrainConfig
 
 pytestmark = pytest.mark.numeric
 CONTENT, STYLE = ("relu3_2",), ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
@@ -254,7 +261,7 @@ def johnson(f, p, a, x):
     ],
 )
 def test_presets_equal_the_papers(pictures, name, formula, weights):
-    config = PRESETS[name]
+    config = LossConfig(**PRESETS[name])
     critic = FeatureExtractor(config.backbone, sum(config.layers(), ()), weights=None, pooling=config.pooling).double()
     loss, (content, style, x) = PerceptualLoss(config, critic), pictures
     loss.set_content(content)
@@ -268,12 +275,42 @@ def test_presets_equal_the_papers(pictures, name, formula, weights):
 
 
 def test_presets_ask_for_their_papers_critic():
-    asked = {name: (c.backbone, c.pooling, c.layers()[0]) for name, c in PRESETS.items()}
+    configs = {name: LossConfig(**preset) for name, preset in PRESETS.items()}
+    asked = {name: (c.backbone, c.pooling, c.layers()[0]) for name, c in configs.items()}
     assert asked == {
         "gatys2016": ("vgg19", "avg", ("relu4_2",)),
         "johnson2016": ("vgg16", "max", ("relu2_2",)),
         "pytorch_examples": ("vgg16", "max", ("relu2_2",)),
     }
+
+
+@pytest.mark.parametrize("config", [GatysConfig, partial(TrainConfig, dataset=Path("photos"), style="ink")])
+def test_a_preset_leaves_nothing_of_the_losses_to_our_defaults(config):
+    for name, preset in PRESETS.items():
+        made = config(**preset)
+        assert {f.name: getattr(made, f.name) for f in fields(LossConfig)} == asdict(LossConfig(**preset)), name
+
+
+def test_the_default_critic_is_chosen_once(monkeypatch, critic, pictures):
+    """VGG-19 may be downloaded, by another program, while a painting runs."""
+    monkeypatch.setattr(losses_room, "default_backbone", lambda: "compact")
+    config = LossConfig()
+    loss = PerceptualLoss(config, critic)
+    loss.set_content(pictures[0])
+    loss.set_styles([pictures[1]])
+    monkeypatch.setattr(losses_room, "default_backbone", lambda: "vgg19")
+    loss.configure(replace(config, style_weight=5.0))
+    assert loss(pictures[2])["total"] > 0 and loss.config.backbone == "compact"
+    assert LossConfig().backbone == "vgg19"
+
+
+def test_content_needs_its_own_layers_only(noise):
+    loss, computed = PerceptualLoss(LossConfig(backbone="compact", content_layers=("relu2_1",))), []
+    for name, layer in [*loss.extractor.convs.items(), *loss.extractor.heads.items()]:
+        layer.register_forward_hook(lambda *_, name=name: computed.append(name))
+    loss.set_content(noise.float())
+    assert computed == ["conv1_1", "conv1_2", "conv2_1", "relu2_1"]
+    torch.testing.assert_close(loss.content["relu2_1"], loss.extractor(noise.float())["relu2_1"])
 
 
 def test_a_layer_named_twice_is_refused():

@@ -24,7 +24,9 @@ from nstlib.errors import CheckpointError, ImageError
 from nstlib.painting.models import load_transformer, save_transformer
 from nstlib.painting.network import TransformerConfig, TransformerNet
 from nstlib.pictures.samples import load_image, open_image
+from nstlib.storage import let_go
 from nstlib.training import runs as run_folder
+from nstlib.training import start as start_room
 from nstlib.training.config import MAY_CHANGE, TrainConfig
 from nstlib.training.trainer import Trainer, train
 
@@ -321,7 +323,7 @@ def test_card(config, tmp_path):
     card = load_transformer(config.save_model).card
     expected = {
         "style": "mine",
-        "critic": "compact",
+        "critic": "critic.pth",
         "dataset": "holiday",
         "photographs": 12,
         "image_size": 32,
@@ -507,6 +509,49 @@ def test_settings_that_may_change(config, tmp_path):
     assert changes.keys() <= MAY_CHANGE
     assert same(train(replace(config, **changes)).state_dict(), whole.state_dict())
     assert (tmp_path / "renamed.safetensors").exists()
+
+
+def test_another_critic_under_the_same_name_refuses_to_go_on(config, tmp_path):
+    """A file of weights may move; what is in it decides what is learned."""
+    critic = FeatureExtractor("compact", ("relu3_4",), weights=None)
+    torch.save(critic.state(), tmp_path / "critic.pth")
+    config = replace(config, weights=tmp_path / "critic.pth")
+    cut(config, 5)
+    moved = replace(config, weights=(tmp_path / "critic.pth").rename(tmp_path / "moved.pth"))
+    Trainer(moved)
+    critic.convs["conv1_1"].bias += 1
+    torch.save(critic.state(), tmp_path / "moved.pth")
+    for other in (moved, replace(config, weights=None)):
+        with pytest.raises(CheckpointError, match=r"was made with critic_file="):
+            train(other)
+
+
+def test_a_folder_is_let_go_by_its_last_trainer(config):
+    """Of two in one process; and by one that cannot go on."""
+    locked = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+
+    def is_held() -> bool:
+        code = [sys.executable, "-c", locked, str(config.folder / ".lock")]
+        return subprocess.run(code, stderr=subprocess.DEVNULL).returncode != 0
+
+    trainer = Trainer(config)
+    train(replace(config, steps=2))
+    assert is_held(), "the first trainer is still there"
+    let_go(config.folder, trainer)
+    assert not is_held()
+    with pytest.raises(CheckpointError, match="seed"):
+        train(replace(config, seed=3))
+    assert not is_held()
+
+
+def test_a_gpu_of_many_is_the_one_that_was_named(config, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(start_room, "best_device", torch.device)
+    monkeypatch.setattr(start_room, "Accelerator", lambda **settings: settings)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for name in ("cuda:1", "cuda", "cpu"):
+        start_room.make_accelerator(replace(config, device=name))
+    assert chosen == [torch.device("cuda:1")]
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"PK" + b"\0" * 99])

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nstlib.errors import CheckpointError
-from nstlib.painting import models
+from nstlib.painting import fast, models
 from nstlib.painting.export import export_onnx
 from nstlib.painting.fast import paint
 from nstlib.painting.models import load_transformer, model_files, save_transformer
@@ -468,6 +468,15 @@ def test_paint_by_names_of_files(photo_file, tmp_path):
     net = small()
     path = save_transformer(net, tmp_path / "net.safetensors")
     torch.testing.assert_close(paint(str(photo_file), str(path)), paint(photo_file, net), rtol=0, atol=0.01)
+
+
+def test_a_network_by_name_paints_on_the_best_device(photo_file, tmp_path, monkeypatch):
+    """One that is given as it is paints where it is."""
+    asked, path = [], save_transformer(small(), tmp_path / "net.safetensors")
+    monkeypatch.setattr(fast, "best_device", lambda: asked.append(1) or torch.device("cpu"))
+    paint(photo_file, path)
+    paint(photo_file, small())
+    assert asked == [1]
 
 
 @pytest.mark.parametrize("method", ["luminance", "mean", "histogram"])

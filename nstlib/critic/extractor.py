@@ -218,8 +218,9 @@ class FeatureExtractor(nn.Module):
         r = self.heads[name].weight.flatten(1)  # (C_out, C_in)
         return r @ gram @ r.T * (r.shape[1] / r.shape[0])  # a Gram matrix has 1/C inside
 
-    def activations(self, image: Tensor) -> "OrderedDict[str, Tensor]":
-        """Like `forward`, before the heads."""
+    def activations(self, image: Tensor, layers: tuple[str, ...] | None = None) -> "OrderedDict[str, Tensor]":
+        """Like `forward`, before the heads; of some of its layers only, where `layers` says which."""
+        wanted = set(self.layers if layers is None else layers)
         x = ((image - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         features: OrderedDict[str, Tensor] = OrderedDict()
         for name in self.names:
@@ -229,8 +230,10 @@ class FeatureExtractor(nn.Module):
                 x = F.relu(x, inplace=name.replace("relu", "conv") not in features)
             else:
                 x = self.pool(x, 2) if min(x.shape[-2:]) > 1 else x
-            if name in self.layers:
+            if name in wanted:
                 features[name] = x
+                if len(features) == len(wanted):
+                    break
         return features
 
 

@@ -38,13 +38,14 @@ class LossConfig:
     style_layer_weights: tuple[Weight, ...] | None = None  # one a style layer; None: all equal
     style_scales: tuple[UnitFloat, ...] = (1.0,)  # the Gram losses are taken at these scales of the picture
     formula: Formula = "scale_free"  # how distances are measured; see PRESETS for the papers' own
-    backbone: Backbone | None = None  # None: vgg19 on CUDA if downloaded, else compact
+    backbone: Backbone | None = None  # None: vgg19 on CUDA if downloaded, else compact; decided when this is made
     weights: Path | None = None  # a state dict to use instead of the backbone's own
     preprocessing: Expected | None = None  # of that state dict; None: as it says itself
     pooling: Pooling = "avg"  # Gatys et al. prefer average pooling
 
     def __post_init__(self):
         check_fields(self)
+        object.__setattr__(self, "backbone", self.backbone or default_backbone())
         scales = self.style_scales
         if len(set(scales)) < len(scales) or 0 in scales:
             raise ValueError(f"style_scales={scales}: must be different numbers above 0, up to 1")
@@ -59,8 +60,7 @@ class LossConfig:
 
     def layers(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The content layers and the style layers."""
-        backbone = self.backbone or default_backbone()
-        return self.content_layers or CONTENT_LAYERS[backbone], self.style_layers or STYLE_LAYERS[backbone]
+        return self.content_layers or CONTENT_LAYERS[self.backbone], self.style_layers or STYLE_LAYERS[self.backbone]
 
     def extractor(self) -> FeatureExtractor:
         """The critic that these settings ask for."""
@@ -205,8 +205,8 @@ class PerceptualLoss(nn.Module):
     @checked
     def set_content(self, image: ImageBatch) -> None:
         """Take the content features of `image (B, 3, H, W)` as the target."""
-        features = self.extractor(image)
-        self.content = {name: features[name] for name in self.content_layers}
+        features = self.extractor.activations(image, self.content_layers)
+        self.content = {name: self.extractor.head(name, x) for name, x in features.items()}
 
     @torch.no_grad()
     @checked

@@ -1,21 +1,28 @@
-"""The papers' own settings, as plain dictionaries."""
+"""The papers' own settings, as plain dictionaries: `GatysConfig(**PRESETS["gatys2016"] | {"style_weight": 500.0})`."""
 
-from dataclasses import fields, replace
+from dataclasses import field, fields, make_dataclass
 from typing import Literal
 
-from ..limits import checked
-from .losses import LossConfig
-
 Preset = Literal["gatys2016", "johnson2016", "pytorch_examples"]
+PLAIN = {  # of a painting's and a training's own choices the papers have none
+    "tv_weight": 0.0,
+    "style_layers": None,  # the papers' layers are those of their backbone
+    "content_layers": None,
+    "style_layer_weights": None,
+    "style_scales": (1.0,),
+    "preprocessing": None,
+}
 PRESETS: dict[Preset, dict] = {
-    "gatys2016": {
+    "gatys2016": PLAIN
+    | {
         "backbone": "vgg19",
         "content_weight": 1.0,  # section 3: α/β = 1e-3
         "style_weight": 1e3,
         "formula": "gatys2016",
         "pooling": "avg",
     },  # the paper says "conv"; as its authors' code, we take the ReLUs
-    "johnson2016": {
+    "johnson2016": PLAIN
+    | {
         "backbone": "vgg16",
         "content_weight": 1.0,  # layers of the paper's section 3.2, weights of the authors' code
         "style_weight": 5.0,
@@ -23,7 +30,8 @@ PRESETS: dict[Preset, dict] = {
         "formula": "johnson2016",
         "pooling": "max",
     },
-    "pytorch_examples": {
+    "pytorch_examples": PLAIN
+    | {
         "backbone": "vgg16",
         "preprocessing": "torchvision",  # torchvision's own VGG-16
         "content_weight": 1e5,
@@ -34,10 +42,10 @@ PRESETS: dict[Preset, dict] = {
 }
 
 
-@checked
-def apply_preset(config: LossConfig, preset: Preset) -> LossConfig:
-    """`config` with a preset's settings in every field of the losses that still has its default."""
-    preset = LossConfig(**PRESETS[preset])
-    default = {field.name: field.default for field in fields(config)}
-    left = [field.name for field in fields(LossConfig) if getattr(config, field.name) == default[field.name]]
-    return replace(config, **{field: getattr(preset, field) for field in left})
+def with_preset(config: type, preset: Preset) -> type:
+    """A config's class that has a preset's values for defaults; what its user gives replaces them."""
+    values = PRESETS[preset]
+    changed = [
+        (each.name, each.type, field(default=values[each.name])) for each in fields(config) if each.name in values
+    ]
+    return make_dataclass(config.__name__, changed, bases=(config,), frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..devices import available
+from ..devices import available, best_device
 from ..errors import CheckpointError, say
 from ..limits import Pixels, UnitFloat, Weight, checked
 from ..pictures.colour import ColourMethod, recolour
@@ -56,7 +56,7 @@ def paint(
     passes: Literal[1, 2] = 2,
     mask: Source | None = None,
 ) -> Tensor:
-    """Paint a picture on the device where the network is; see `paint_tensor`.
+    """Paint a picture on the device where the network is, or the best there is; see `paint_tensor`.
 
     Args:
         content: a sample's name, a file, PIL image, array or tensor; transparency is flattened on white.
@@ -76,7 +76,7 @@ def paint(
         ImageError, CheckpointError: a picture or a model that cannot be read; memory that does not suffice.
         ValueError: a style or a strength that this network does not have.
     """
-    net = model if isinstance(model, TransformerNet) else load_transformer(model)
+    net = model if isinstance(model, TransformerNet) else load_transformer(model).to(best_device())
     blend = asked_blend(net, styles, strength)
     device = next(net.parameters()).device
     free, picture = available(device), open_image(content, size)

@@ -104,8 +104,10 @@ class GatysPainter:
         config = replace(self.config, **changes)
         if "style_blend" in changes:
             self.loss.set_blend(config.style_blend or (1.0,) * len(self.loss.styles))
-        if {"optimiser", "lr"} & changes.keys() or self._stuck:
+        if self._stuck or changes.get("optimiser", self.optimiser_name) != self.optimiser_name:
             self._make_optimiser(config.optimiser, config.lr)
+        elif config.lr != self.config.lr:
+            self._set_rate(config.lr)
         self.config, self._best, self._stuck = config, math.inf, 0
         self.loss.configure(config)
 
@@ -125,6 +127,12 @@ class GatysPainter:
     def _shown(self) -> Tensor:
         """The picture, with the content where no mask is."""
         return self.image if self.kept is None else torch.lerp(self.kept[0], self.image, self.kept[1])
+
+    def _set_rate(self, lr: float) -> None:
+        """Another rate for Adam, which keeps its moments; L-BFGS has none."""
+        self.lr = lr
+        if self.optimiser_name == "adam":
+            self.optimiser.param_groups[0]["lr"] = lr
 
     def _make_optimiser(self, name: str, lr: float) -> None:
         self.optimiser_name, self.lr = name, lr

@@ -22,19 +22,26 @@ def recolour(image: ImageBatch, reference: ImageBatch, method: ColourMethod) -> 
     """`image` with the colours of `reference`, by one of three methods (or `"none"`).
 
     Args:
-        image, reference: `(1, 3, H, W)` in [0, 1]; for `"luminance"` of the same size.
+        image: `(B, 3, H, W)` in [0, 1].
+        reference: one picture for all, or one for each; for `"luminance"` of the same size.
         method: `"luminance"` keeps the image's brightness (Y of YIQ) and takes the reference's chroma, and
             `"mean"` maps the colour mean and covariance linearly onto the reference's (Gatys et al.,
             Preserving Color in Neural Artistic Style Transfer, 2016, sections 3.1 and 3.2);
             `"histogram"` matches each channel's histogram.
 
     Returns:
-        `(1, 3, H, W)` in [0, 1].
+        `(B, 3, H, W)` in [0, 1].
 
     Raises:
         ValueError: an unknown method.
     """
-    image, reference = image.detach(), reference.detach()
+    image, reference = image.detach(), reference.detach().expand(len(image), -1, -1, -1)
+    pairs = zip(image.split(1), reference.split(1), strict=True)
+    return torch.cat([_recoloured(*pair, method) for pair in pairs])
+
+
+def _recoloured(image: Tensor, reference: Tensor, method: ColourMethod) -> Tensor:
+    """One picture, `(1, 3, H, W)`."""
     if method != "none" and is_grey(reference):  # one channel at a time makes colours out of grey
         luminance = torch.einsum("c,bchw->bhw", RGB_TO_YIQ[0].to(image), image)
         image = luminance.unsqueeze(1).expand_as(image).clamp(0, 1)

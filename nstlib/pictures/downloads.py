@@ -1,6 +1,7 @@
 """Downloads: over https, checked by SHA-256, gone on with where they broke off; COCO."""
 
 import os
+import threading
 import zipfile
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -57,7 +58,7 @@ def fetch_coco(split: str, folder: str | Path = "photos") -> Path:
         return folder / split
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not hold(folder):
+        if not hold(folder, threading.current_thread()):
             raise ImageError(f"{folder}: another process is getting photographs into it. Wait for its end.")
         if not (folder / split).is_dir():  # another process may have been quicker
             archive = _download(f"{COCO}{split}.zip", folder / f"{split}.zip", COCO_SPLITS[split])
@@ -66,7 +67,7 @@ def fetch_coco(split: str, folder: str | Path = "photos") -> Path:
     except OSError as error:
         raise ImageError(f"{folder}: cannot be written into ({reason(error)}). Choose another folder.") from error
     finally:
-        let_go(folder)
+        let_go(folder, threading.current_thread())
     return folder / split
 
 

@@ -1,5 +1,6 @@
 """The command `nst`: paint and train from a terminal; its flags are the fields of the configs."""
 
+import inspect
 import io
 import os
 import re
@@ -11,14 +12,14 @@ from difflib import get_close_matches
 from functools import partial, wraps
 from itertools import dropwhile, takewhile
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal, get_args, get_type_hints
 
 import tyro
 from accelerate import PartialState
 from PIL import Image
 from torch import Tensor
 
-from ..critic.presets import Preset, apply_preset
+from ..critic.presets import PRESETS, Preset, with_preset
 from ..devices import best_device
 from ..errors import NstError, say
 from ..limits import Side, UnitFloat, between, checked
@@ -52,9 +53,8 @@ def stylize_command(
         config: settings of the painting.
         saving: where the paintings go.
         film: of one picture: also save the painting's progress as .gif or .webp.
-        preset: a paper's own losses, for all that is left at its default.
+        preset: a paper's own losses, for all that is not given.
     """
-    config = apply_preset(config, preset) if preset else config
     jobs, recorder = Jobs(content, Path(style[0]).stem, saving.output), None
     if film:
         check_output(film, (".gif", ".webp"))
@@ -139,9 +139,9 @@ def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset
 
     Args:
         config: settings of the training.
-        preset: a paper's own losses, for all that is left at its default.
+        preset: a paper's own losses, for all that is not given.
     """
-    train(apply_preset(config, preset) if preset else config)
+    train(config)
     if PartialState().is_main_process:
         say(f"{config.save_model}: paint with `nst paint PHOTO --model {config.save_model}`")
 
@@ -237,9 +237,21 @@ def _flags(functions) -> list[str]:
     return [f"--{name.replace('_', '-')}" for name in names]
 
 
+def _with_preset(command, arguments: list[str]):
+    """The command whose settings begin with a preset's values, where one is asked for; what is given replaces them."""
+    hints, asked = get_type_hints(command, include_extras=True), re.search(r"--preset[= ](\w+)", " ".join(arguments))
+    if asked and asked[1] in PRESETS and "preset" in hints:
+        settings, *marks = get_args(hints["config"])
+        new, signature = with_preset(settings, asked[1]), inspect.signature(command)
+        del command.__wrapped__  # or tyro reads the annotations there
+        command.__signature__, command.__annotations__ = signature, hints | {"config": Annotated[(new, *marks)]}
+    return command
+
+
 def _parse(commands, arguments, flags: list[str]):
     """The command that the arguments ask for; tyro's boxed message about a wrong one is put in one line."""
-    message = io.StringIO()
+    message, arguments = io.StringIO(), sys.argv[1:] if arguments is None else arguments
+    commands = {name: _with_preset(command, arguments) for name, command in commands.items()}
     try:
         with redirect_stderr(message):
             return tyro.extras.subcommand_cli_from_dict(commands, prog="nst", args=arguments, description=__doc__)

@@ -108,6 +108,8 @@ class ControlDesk(_Desk):
         for name, sliders in {"style_layer_weights": self.layers, "style_blend": self.blend}.items():
             values = tuple(slider.value for slider in sliders.values())
             weights[name] = values if sum(values) > 0 else None
+            if not sum(values):  # no layer, or nothing of any style: the photograph alone is left
+                weights["style_weight"] = 0.0
         return weights
 
     def _start(self, image: Tensor | None) -> None:
@@ -154,10 +156,7 @@ class ControlDesk(_Desk):
         if self._quiet or self.closed:
             return
         self._remember()
-        changes = self._weights()
-        if changes["lr"] == self.painter.config.lr:
-            changes.pop("lr")  # a new step size makes a new optimiser
-        self.painter.configure(**changes)
+        self.painter.configure(**self._weights())
 
     def _remember(self) -> None:
         """For undo: the sliders and the picture before this change; one that follows at once belongs to it."""

@@ -34,7 +34,7 @@ class _Desk:
         self.file = Text("painting.png", layout=Layout(width="180px"))
         self.save_button = _button("save", self.save)
         self.status, self.message = HTML(), HTML()
-        self.content.observe(lambda change: self._new_photo(load_image(change["new"]), change["new"]), "value")
+        self.content.observe(self._chosen, "value")
         self.upload.observe(self._uploaded, "value")
 
     def _open(self) -> None:
@@ -50,6 +50,11 @@ class _Desk:
         colour = "#b00020" if wrong else "inherit"
         self.message.value = f'<pre style="color:{colour};white-space:pre-wrap">{html.escape(text)}</pre>'
 
+    def _chosen(self, change) -> None:
+        """A photograph from the list; after an upload nothing in it is chosen."""
+        if change["new"] is not None:
+            self._new_photo(load_image(change["new"]), change["new"])
+
     def _uploaded(self, change) -> None:
         """A picture from the reader's disk."""
         if not change["new"]:
@@ -58,6 +63,7 @@ class _Desk:
         try:
             photo = load_image(content)
             self._new_photo(photo, name)
+            self.content.value = None  # so that every photograph in the list can be chosen next
             self._say(f"{name}: {photo.shape[-1]}×{photo.shape[-2]}")
         except NstError as error:
             self._say(f"{name}: {error}", wrong=True)

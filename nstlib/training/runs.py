@@ -29,7 +29,7 @@ from .config import TrainConfig, TrainState
 VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
 
 
-def claim_folder(run: Path, model: Path) -> None:
+def claim_folder(run: Path, model: Path, owner: object) -> None:
     """Make the run's folders, keep other runs out, and clear away what a killed one had half written."""
     for path, folder in ((run, run), (run, run / "samples"), (model, model.parent)):
         with writing(path):
@@ -37,7 +37,7 @@ def claim_folder(run: Path, model: Path) -> None:
             if not os.access(folder, os.W_OK):
                 raise PermissionError(f"no permission to write into {folder}")
     with writing(run):
-        if not hold(run):
+        if not hold(run, owner):
             raise CheckpointError(
                 f"{run}: another process trains in this folder. Wait for its end, stop it (Ctrl-C), or give another "
                 f"--checkpoint-dir."
@@ -138,7 +138,7 @@ def card(config: TrainConfig, critic: str, styles: tuple[str, ...]) -> dict:
     content, style = config.layers()
     return {
         "style": list(styles) or config.names[0],
-        "critic": critic,
+        "critic": Path(config.weights).name if config.weights else critic,
         "losses": losses,
         "content_layers": content,
         "style_layers": style,

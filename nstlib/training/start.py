@@ -43,6 +43,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     device = best_device(config.device)
     if device.type == "cpu" and config.precision == "fp16":  # accelerate would compute in float32 and not say so
         raise ValueError("precision='fp16': not on a CPU; choose no or bf16")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # accelerate takes the current one; of several processes each its own
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=config.precision or best_precision(device),

@@ -32,7 +32,7 @@ class Trainer:
     """Trains step by step; made again with the same settings, it goes on from its checkpoint.
 
     One at a time in a process: accelerate keeps precision and accumulation for all together. The run's folder is
-    this process's own until its end, or until `train` ends.
+    this process's own until `train` has ended for each of its trainers, or the process has.
 
     Raises:
         ImageError, WeightsError, CheckpointError, ValueError: before any work is done.
@@ -59,12 +59,16 @@ class Trainer:
         self.model, self.optimiser = self.accelerator.prepare(self.net, optimiser)
         self._sums, self._since, self._batches = {}, time.perf_counter(), None
         if main:
-            runs.claim_folder(config.folder, Path(config.save_model))
+            runs.claim_folder(config.folder, Path(config.save_model), self)
             say(self.photos.report())
-        if (config.folder / "state.pth").exists():
-            self._resume()
-        if main:
-            runs.cut_log(config.folder / "log.jsonl", self.count)
+        try:
+            if (config.folder / "state.pth").exists():
+                self._resume()
+            if main:
+                runs.cut_log(config.folder / "log.jsonl", self.count)
+        except BaseException:
+            let_go(config.folder, self)
+            raise
         self._good = self._state()
 
     @property
@@ -261,10 +265,11 @@ def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = N
         CheckpointError: at the start, another process trains in the same folder; on the way, the disk is full or
             the loss does not stay finite. The checkpoint before it stays, and the same call goes on from there.
     """
+    trainer = Trainer(config)
     try:
-        return _train(Trainer(config), callback)
+        return _train(trainer, callback)
     finally:  # a notebook's process lives on
-        let_go(config.folder)
+        let_go(config.folder, trainer)
 
 
 def _train(trainer: Trainer, callback: Callable[[TrainState], None] | None) -> TransformerNet:
