@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import apart, gradients
+from rounding import apart, gradients
 
 import nstlib as nst
 from nstlib.critic import losses

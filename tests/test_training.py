@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import apart, gradients
+from rounding import apart, gradients
 
 from nstlib.critic.extractor import FeatureExtractor
 from nstlib.critic.losses import PerceptualLoss

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import apart
 from PIL import Image
+from rounding import apart
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -209,7 +209,7 @@ def test_wrong_ending(name, tmp_path):
 def test_weights_that_are_not_finite_are_not_saved(value, tmp_path):
     net = small()
     nn.init.constant_(net.to_rgb.bias, value)
-    with pytest.raises(CheckpointError, match=r"paint\.bias is not finite"):
+    with pytest.raises(CheckpointError, match=r"to_rgb\.bias is not finite"):
         save_transformer(net, tmp_path / "net.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -217,10 +217,10 @@ def test_weights_that_are_not_finite_are_not_saved(value, tmp_path):
 @pytest.mark.parametrize(
     "tensors, metadata, said",
     [
-        ({"paint.bias": torch.ones(4)}, {}, r"1 tensors do not fit .*paint\.bias should be \(3,\) and is \(4,\)"),
-        ({"paint.bias": None}, {}, r"paint\.bias should be \(3,\) and is absent"),
+        ({"to_rgb.bias": torch.ones(4)}, {}, r"1 tensors do not fit .*to_rgb\.bias should be \(3,\) and is \(4,\)"),
+        ({"to_rgb.bias": None}, {}, r"to_rgb\.bias should be \(3,\) and is absent"),
         ({"surplus": torch.ones(2)}, {}, r"surplus should be absent and is \(2,\)"),
-        ({"paint.bias": torch.full((3,), torch.nan)}, {}, r"paint\.bias is not finite"),
+        ({"to_rgb.bias": torch.full((3,), torch.nan)}, {}, r"to_rgb\.bias is not finite"),
         ({}, {"format": "2"}, "format '2'.*Update nstlib"),
         ({}, {"config": "{garbled"}, "settings cannot be read"),
         ({}, {"config": "[1]"}, "settings cannot be read"),
@@ -434,7 +434,7 @@ def test_a_foreign_network_can_be_saved_as_ours(tmp_path):
         ({"surplus.weight": torch.ones(4, 4, 3, 3)}, "is not a Johnson-type network"),
         ({"conv1.conv2d.weight": torch.ones(513, 3, 9, 9)}, "width=513"),
         ({"res3.conv2.conv2d.weight": torch.ones(16, 15, 3, 3)}, r"should be \(16, 16, 3, 3\) and is \(16, 15, 3, 3\)"),
-        ({"deconv3.conv2d.bias": None}, r"paint\.bias should be \(3,\) and is absent"),
+        ({"deconv3.conv2d.bias": None}, r"to_rgb\.bias should be \(3,\) and is absent"),
         ({"in5.weight": None, "in5.bias": None}, "and is absent"),
         ({"in6.weight": torch.ones(4)}, r"in6\.weight should be absent"),
         ({"deconv3.conv2d.bias": torch.full((3,), torch.inf)}, "is not finite"),

@@ -310,7 +310,7 @@ def test_a_network_of_absurd_tensors_is_refused(ending, tmp_path, survived):
     if ending == ".pth":
         state, metadata = foreign_state(), None
     state = {name: t.float() for name, t in state.items()}
-    for name in ("down.1.conv.weight", "paint.bias", "up.0.norm.weight"):
+    for name in ("down.1.conv.weight", "to_rgb.bias", "up.0.norm.weight"):
         for bad in spoiled(state, name).values():
             if written(bad, tmp_path / f"net{ending}", metadata):
                 refusal(load_transformer, tmp_path / f"net{ending}", CheckpointError)
