@@ -25,7 +25,6 @@ try:
 except ImportError:  # Windows
     import msvcrt
 
-HOUR = 3600.0  # seconds; no picture takes so long to write
 # file and owners, by process: a forked one has none of its parent's locks
 _held: dict[tuple[int, Path], tuple[IO, weakref.WeakSet]] = {}
 

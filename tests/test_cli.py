@@ -397,7 +397,7 @@ def test_installed_command(here):
 
 def test_a_reader_that_goes_away():
     """As in `nst models | head -1`: no traceback."""
-    command = [sys.executable, "-c", "from nstlib.cli import main; main(['models'])"]
+    command = [sys.executable, "-c", "from nstlib.screen.cli import main; main(['models'])"]
     reading, writing = os.pipe()
     os.close(reading)
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}

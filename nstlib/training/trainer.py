@@ -134,8 +134,7 @@ class Trainer:
             )
             self._batches = iter(loader)
         crops, damaged = next(self._batches)
-        for name in damaged:
-            note = f"{name}: damaged, skipped"
+        for note in [f"{name}: damaged, skipped" for name in damaged]:
             if note not in self.notes:
                 self._say(note)
         return crops.to(self.device, memory_format=torch.channels_last)
@@ -166,9 +165,9 @@ class Trainer:
         return runs.copy(state | {"scaler": scaler.state_dict() if scaler else {}})
 
     def _settings(self) -> dict:
-        """Those of the run, with what may be another thing under the same name: the default critic, and the style."""
-        took = {"backbone": self.objective.loss.extractor.backbone}
-        return runs.settings(self.config) | took | {"style_files": runs.file_hashes(self.config.sources)}
+        """Those of the run, with what may be another thing under the same name: the styles, and the critic's file."""
+        kept = {"style_files": self.config.sources, "critic_file": (self.config.weights or "",)}
+        return runs.settings(self.config) | {name: runs.file_hashes(files) for name, files in kept.items()}
 
     def _restore(self, state: dict) -> None:
         self.net.load_state_dict(state["net"])
