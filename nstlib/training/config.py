@@ -18,17 +18,17 @@ class TrainConfig(LossConfig):
     dataset: Path  # folder of photographs
     style: str | Path | tuple[str | Path, ...]  # painting: file or sample's name; several make one adjustable network
     save_model: Path = Path("model.safetensors")  # where the trained network goes
-    style_weight: Weight = 12.0  # weight of the style loss
+    style_weight: Weight = 16.0  # weight of the style loss
     tv_weight: Weight = 0.2  # weight of the total variation; raise it against speckle
     content_layers: tuple[str, ...] | None = ("relu2_2", "relu3_2")  # the finer one keeps faces and flat areas readable
-    style_scales: tuple[UnitFloat, ...] = (1.0, 0.5, 0.25)  # the Gram losses are taken at these scales of the picture
-    stability_weight: Weight = 30.0  # against patterns that stick to pixel grid or border; with the scale-free formula
+    style_scales: tuple[UnitFloat, ...] = (1.0, 0.5, 0.25, 0.125)  # the Gram losses are taken at these scales
+    stability_weight: Weight = 100.0  # against flicker, and patterns that stick to grid or border; if scale-free
     steps: Count | None = None  # optimiser steps; None: by epochs
     epochs: Positive = 2.0  # times through the photographs, where steps are not given
     batch_size: Annotated[int, between(1, 4096)] = 4  # photographs a step, for each process
     accumulate: Count = 1  # batches a step: a larger batch in the same memory
     image_size: Annotated[int, between(32, 4096)] = 256  # side of the crops, pixels
-    style_size: Annotated[int, between(32, 4096)] = 512  # long side of the style picture, pixels
+    style_size: Annotated[int, between(32, 4096)] = 768  # long side of the style picture, pixels
     max_photos: Count | None = None  # use this many photographs, chosen by the seed
     lr: Positive = 2e-3  # Adam's rate at the start, falling to 0 along a cosine
     network: TransformerConfig = field(default_factory=lambda: TransformerConfig(width=16))  # the layout

@@ -10,16 +10,20 @@ from ..pictures.samples import load_image
 from .config import TrainConfig
 
 PIXEL_WEIGHT = 10.0  # of the pixels at strength 0
+FLOW, ZOOM = 2.0, 0.03  # of the motion: standard deviation in pixels of a 4 × 4 grid; share of the size, at most
+NOISE = 0.02  # standard deviation of the second view's noise, at most
 DARK = 1e-3  # the least mean square of a photograph: a black one would have an infinite relative error
 
 
 class StyleObjective:
     """The losses of Johnson et al. (2016) for one style or several, and their stability.
 
-    Deviation from the paper: a network can please the critic with a weave that is locked to the grid of its
-    own four-pixel cells, or with a frame. So of half the photographs a second view, a few pixels off, is painted, and
-    where the two overlap they should be the same (`stability_weight`); Gupta et al. (Characterizing and Improving
-    Stability in Neural Style Transfer, ICCV 2017) ask that of the frames of a video.
+    Deviation from the paper: a network can please the critic with a weave that is locked to the grid of its own
+    four-pixel cells, or with a frame, and it can make strokes of a camera's noise. So half of the photographs are
+    painted a second time, moved and with noise, and the painting should be the moved painting, where there is one
+    (`stability_weight`). Gupta et al. (Characterizing and Improving Stability in Neural Style Transfer, ICCV 2017)
+    ask that of the frames of a video; Wang et al. (Consistent Video Style Transfer via Relaxation and
+    Regularization, 2020) showed that random motion of single photographs is enough.
 
     Args:
         config: the settings of the training.
@@ -36,23 +40,32 @@ class StyleObjective:
         """All losses of a batch of crops `(B, 3, side + margin, side + margin)`, and `total`, which is minimised."""
         side = self.config.image_size
         blend, own = self._draw_styles(len(photos)) if self.rows else (None, ())
-        here, moved, down, right = photos, None, 0, 0
+        here, moved, where = photos, None, None
         if self.config.margin:
-            down, right = torch.randint(1, self.config.margin + 1, (2,)).tolist()
-            here, moved = photos[..., :side, :side], photos[..., down : down + side, right : right + side]
-            moved = moved[: (len(photos) + 1) // 2]  # of half the batch: a quarter of the time less
+            here, (moved, where) = photos[..., :side, :side], self._second_view(photos, blend)
         painted, again = _paint_both(model, here, moved, blend)
         self.loss.set_content(here)
         losses = self.loss(painted, *own)
         if moved is not None:
-            difference = painted[: len(again), :, down:, right:] - again[..., : side - down, : side - right]
-            losses["stability"] = difference.square().mean()
+            inside = ((where >= 0) & (where <= side - 1)).all(-1)[:, None]  # (b, 1, side, side)
+            difference = (warp(painted[: len(again)], where) - again) * inside
+            losses["stability"] = difference.square().sum() / (3 * inside.sum().clamp_min(1))
             losses["total"] = losses["total"] + self.config.stability_weight * losses["stability"]
         if blend is not None:  # the weaker the style, the closer to the photograph
             error, power = (p.square().mean((1, 2, 3)) for p in (painted - here, here))
             losses["pixels"] = (blend[:, 0].square() * (error / power.clamp_min(DARK))).mean()
             losses["total"] = losses["total"] + PIXEL_WEIGHT * losses["pixels"]
         return losses
+
+    def _second_view(self, photos: Tensor, blend: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Half of the photographs, moved and with noise, and where their pixels come from."""
+        some = photos[: (len(photos) + 1) // 2]  # of half the batch: a quarter of the time less
+        where = random_motion(len(some), self.config.image_size, self.config.margin).to(photos.device)
+        sigma = (NOISE * torch.rand(len(some), 1, 1, 1)).to(photos.device)
+        if blend is not None:
+            sigma = sigma * (1 - blend[: len(some), :1, None, None])  # at strength 0 noise is part of the photograph
+        moved = warp(some, where)
+        return moved + sigma * torch.randn_like(moved), where
 
     def _draw_styles(self, count: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """A random style and strength for each picture: the network's blend `(count, rows)`, the loss's own arguments.
@@ -91,3 +104,29 @@ def _paint_both(
     blends = () if blend is None else (torch.cat([blend, blend[: len(moved)]]),)
     painted = model(torch.cat([here, moved]), *blends)
     return painted[: len(here)], painted[len(here) :]
+
+
+def random_motion(count: int, side: int, most: int) -> Tensor:
+    """Where each pixel of a second view lies in the first: `(count, side, side, 2)`, x and y in pixels.
+
+    Each view is shifted by whole pixels, all phases of the network's cells alike, from a quarter of `most` to three
+    quarters. Half of them also zoom and flow smoothly, by fractions of a pixel, as in a film.
+    """
+    shift = torch.randint(most // 4, most - most // 4 + 1, (count, 1, 1, 2))
+    zoom = ZOOM * (2 * torch.rand(count, 1, 1, 1) - 1)
+    coarse = FLOW * torch.randn(count, 2, 4, 4)
+    flow = F.interpolate(coarse, (side, side), mode="bicubic", align_corners=True).movedim(1, -1)
+    at = torch.arange(side, dtype=torch.float32)
+    grid = torch.stack(torch.meshgrid(at, at, indexing="xy"), -1)  # (side, side, 2)
+    moves = torch.rand(count, 1, 1, 1) < 0.5
+    return grid + shift + moves * (zoom * (grid - (side - 1) / 2) + flow)
+
+
+def warp(image: Tensor, where: Tensor) -> Tensor:
+    """`image (B, 3, h, w)` at the positions `where (B, H, W, 2)`: `(B, 3, H, W)`, mirrored outside.
+
+    Bicubic: linear interpolation blurs, and the network would learn to blur too.
+    """
+    size = where.new_tensor([image.shape[-1], image.shape[-2]])
+    with torch.autocast(image.device.type, enabled=False):  # positions need float32
+        return F.grid_sample(image.float(), (2 * where + 1) / size - 1, "bicubic", "reflection", align_corners=False)
