@@ -51,6 +51,13 @@ def write_aside(path: str | Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def check_name(path: Path, kind: type[NstError] = CheckpointError) -> None:
+    """Say before any work that a file's name is longer than a folder can hold."""
+    length = len(os.fsencode(path.name) if os.name == "posix" else path.name)
+    if length > 255:
+        raise kind(f"{path}: the name has {length} bytes, and 255 are allowed. Give a shorter one.")
+
+
 def _short(stem: str) -> str:
     """A name of eight letters for one of any length, for the longest that a file can have leaves no room for more."""
     return f"{zlib.crc32(stem.encode(errors='surrogateescape')):08x}"

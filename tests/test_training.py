@@ -453,6 +453,39 @@ def test_more_steps_later(config):
     assert Trainer(longer).optimiser.state_dict()["state"][0]["step"] == 20
 
 
+def test_another_painting_under_the_same_name_refuses_to_go_on(config, tmp_path):
+    style = tmp_path / "style.png"
+    config = replace(config, style=style)
+    open_image("ink").save(style)
+    cut(config, 5)
+    open_image("swirl").save(style)
+    with pytest.raises(CheckpointError, match=r"state\.pth: was made with style_files=.*now"):
+        Trainer(config)
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_training(config):
+    config = replace(config, save_model=config.save_model.with_name("x" * 250 + ".safetensors"))
+    with pytest.raises(CheckpointError, match="the name has 262 bytes, and 255 are allowed"):
+        Trainer(config)
+
+
+@pytest.mark.parametrize(
+    "method, script, expected",
+    [
+        ("spawn", "train()", 0),
+        ("forkserver", "train()", 0),
+        ("spawn", 'if __name__ == "__main__":', 3),
+        ("fork", "", 3),
+    ],
+)
+def test_workers_are_started_where_they_can_be(method, script, expected, tmp_path, monkeypatch, capsys):
+    (tmp_path / "script.py").write_text(script)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "script.py"))
+    monkeypatch.setattr(run_folder.multiprocessing, "get_start_method", lambda: method)
+    assert run_folder.startable(3) == expected
+    assert ("no workers, for they need the training under" in capsys.readouterr().out) == (expected == 0)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

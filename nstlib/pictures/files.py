@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import ImageError, reason
 from ..limits import between, checked
-from ..storage import write_aside, writing
+from ..storage import check_name, write_aside, writing
 from .convert import PROGRAMS, alpha_of, from_array, normalise, to_pil, to_tensor, with_alpha
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}  # written
@@ -131,13 +131,12 @@ def check_output(
             a side longer than the format has.
     """
     path = Path(path)
-    ending, length = path.suffix.lower(), len(os.fsencode(path.name) if os.name == "posix" else path.name)
+    ending = path.suffix.lower()
     if ending not in formats:
         raise ImageError(
             f"{path}: cannot write {path.suffix or 'a name with no ending'}. End it in {', '.join(formats)}."
         )
-    if length > 255:
-        raise ImageError(f"{path}: the name has {length} bytes, and 255 are allowed. Give a shorter one by --output.")
+    check_name(path, ImageError)
     if not os.path.isdir(path.parent):
         raise ImageError(f"{path}: there is no folder {path.parent}. Make it first, or choose another.")
     if os.path.isdir(path):

@@ -72,6 +72,11 @@ def load_image(source: Source, size: Pixels | None = None) -> Tensor:
     return to_tensor(resize_pil(open_image(source, size), size))
 
 
+def load_style(source: Source, size: Pixels | None = None) -> Tensor:
+    """Like `load_image`, for a style: of a transparent ground see `to_style`."""
+    return to_style(resize_pil(open_image(source, size), size))
+
+
 def open_mask(source: Source) -> Image.Image:
     """Where a style goes, as an `L` image: white there, black elsewhere.
 

@@ -13,7 +13,7 @@ from ..limits import between, checked
 from ..painting.gatys import GatysConfig, GatysPainter
 from ..pictures.files import jpeg_bytes
 from ..pictures.pixels import crop, reflect_pad, resize, scale_to_long_side
-from ..pictures.samples import load_image, sample_names
+from ..pictures.samples import load_image, load_style, sample_names
 from .desk import LABEL, WIDTH, _button, _Desk, _log_slider, _slider, _with
 from .plots import quick_curves
 
@@ -118,7 +118,7 @@ class ControlDesk(_Desk):
         self.shape = scale_to_long_side(self._photo.shape[-2:], config.size)
         content = reflect_pad(resize(self._photo, self.shape))
         image = content if image is None else reflect_pad(resize(image, self.shape))
-        styles = [load_image(name, max(16, round(config.size * config.style_scale))) for name in self.styles.value]
+        styles = [load_style(name, max(16, round(config.size * config.style_scale))) for name in self.styles.value]
         self.painter = GatysPainter(content, styles, config, image=image, loss=self.loss)
         self.history: dict[str, list[float]] = {"content": [], "style": []}
         self._draw(0.0)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ..critic.losses import PerceptualLoss
 from ..pictures.photos import PhotoFolder
-from ..pictures.samples import load_image
+from ..pictures.samples import load_style
 from .config import TrainConfig
 
 PIXEL_WEIGHT = 10.0  # of the pixels at strength 0
@@ -33,7 +33,7 @@ class StyleObjective:
     def __init__(self, config: TrainConfig, rows: int, device: torch.device):
         self.config, self.rows, self.device = config, rows, device
         self.loss = PerceptualLoss(config).to(device)
-        self.loss.set_styles([load_image(source, config.style_size).to(device) for source in config.sources])
+        self.loss.set_styles([load_style(source, config.style_size).to(device) for source in config.sources])
         self.balance = torch.ones(len(config.names))
 
     def __call__(self, model: nn.Module, photos: Tensor) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from ..painting.network import TransformerNet
 from ..pictures.files import save_image
 from ..pictures.pixels import resize
 from ..pictures.samples import load_image
-from ..storage import hold, load_plain, sweep, write_aside, writing
+from ..storage import check_name, hold, load_plain, sweep, write_aside, writing
 from .config import TrainConfig, TrainState
 
 VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
@@ -31,6 +31,7 @@ VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
 
 def claim_folder(run: Path, model: Path, owner: object) -> None:
     """Make the run's folders, keep other runs out, and clear away what a killed one had half written."""
+    check_name(model)
     for path, folder in ((run, run), (run, run / "samples"), (model, model.parent)):
         with writing(path):
             folder.mkdir(parents=True, exist_ok=True)
