@@ -16,7 +16,8 @@ from rounding import apart, gradients
 import nstlib as nst
 from nstlib.critic import losses
 from nstlib.painting.network import ConditionalInstanceNorm
-from nstlib.training import distil
+from nstlib.training import prune
+from nstlib.training.trainer import Trainer
 
 pytestmark = pytest.mark.numeric
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -89,8 +90,8 @@ def test_train(config, monkeypatch):
     (loop,) = taught("07", "train")
     weights = {"style_weight": 0.1, "content_weight": 0.1}  # gradients so small that the trainer does not clip them
     config = replace(config, steps=1, style_scales=(1.0, 0.5, 0.25), stability_weight=0.0, **weights)
-    monkeypatch.setattr(nst.Trainer, "rate", lambda self: 1e-3)
-    trainer = nst.Trainer(config)
+    monkeypatch.setattr(Trainer, "rate", lambda self: 1e-3)
+    trainer = Trainer(config)
     net = nst.TransformerNet(config.network)
     net.load_state_dict(trainer.net.state_dict())
     batches = (torch.stack([trainer.photos[i][0] for i in range(2)]) for _ in range(1))
@@ -110,7 +111,7 @@ def test_distance(noise, other):
 def test_choose_channels():
     (choose_channels,) = taught("10", "choose_channels")
     x = torch.randn(12, 200, generator=torch.Generator().manual_seed(3)).double()
-    assert choose_channels(x @ x.T, 5) == distil.choose_channels(x @ x.T, 5)
+    assert choose_channels(x @ x.T, 5) == prune.choose_channels(x @ x.T, 5)
 
 
 def test_conditional_instance_norm():

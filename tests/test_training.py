@@ -731,7 +731,8 @@ def test_photographs_damaged_since_are_named_once(config, tmp_path, capsys):
 
 def start(config, before="", times=1, **environment):
     """A process, in a group of its own, that trains; Python's warnings are errors in it."""
-    code = f"{before}\nfrom pathlib import *\nfrom nstlib.training import *\n" + f"train({config!r})\n" * times
+    names = "TrainConfig, TransformerConfig, train"
+    code = f"{before}\nfrom pathlib import *\nfrom nstlib import {names}\n" + f"train({config!r})\n" * times
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", code],
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
