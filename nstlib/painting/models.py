@@ -42,6 +42,7 @@ def adjustable(net: TransformerNet, styles: tuple[str, ...]) -> TransformerNet:
     return new
 
 
+@checked
 def save_transformer(net: TransformerNet, path: str | Path) -> Path:
     """Write weights in float16, layout and card to a `.safetensors` file, aside and then renamed.
 
