@@ -40,8 +40,7 @@ class Trainer:
 
     @checked
     def __init__(self, config: TrainConfig):
-        self.config, self.count, self.rate_scale, self.seconds = config, 0, 1.0, 0.0
-        self.notes: list[str] = []
+        self.config, self.count, self.rate_scale, self.seconds, self.notes = config, 0, 1.0, 0.0, []
         self.photos = PhotoFolder(config.dataset, config.image_size + config.margin, config.max_photos, config.seed)
         self.accelerator = make_accelerator(config)
         self.device, main = self.accelerator.device, self.accelerator.is_main_process
@@ -49,6 +48,7 @@ class Trainer:
         self.net = first_network(config).train().requires_grad_(True)
         styles = self.net.config.styles
         self.objective = StyleObjective(config, rows=len(styles) + 1 if styles else 0, device=self.device)
+        self._known = self._settings()  # now, for a file may be replaced while the run goes on
         if styles:
             self.objective.balance_styles(self.photos)
         if config.extend:
@@ -205,7 +205,7 @@ class Trainer:
         net = self.trained()
         save_transformer(net, self.config.save_model)
         sheet = runs.save_sheet(self.config.folder, net.to(self.device), self.config.names, self.count)
-        runs.save_checkpoint(self.config.folder / "state.pth", self._state(), self._settings())
+        runs.save_checkpoint(self.config.folder / "state.pth", self._state(), self._known)
         return sheet
 
     def trained(self) -> TransformerNet:
@@ -227,7 +227,7 @@ class Trainer:
 
     def _resume(self) -> None:
         path, flag = self.config.folder / "state.pth", "--checkpoint-dir"
-        saved = runs.read_checkpoint(path, self._settings(), MAY_CHANGE, flag)
+        saved = runs.read_checkpoint(path, self._known, MAY_CHANGE, flag)
         with runs.reading_checkpoint(path, flag):
             self._restore(saved)
             self._check_restored()
