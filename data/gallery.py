@@ -49,7 +49,7 @@ def store(page: Image.Image, name: str) -> None:
 
 def optimisation() -> None:
     """One row a photograph; the styles above."""
-    styles = list(nst.PAINTINGS)
+    styles = nst.sample_names()["paintings"]
     tiles = [Image.new("RGB", (230, 230), "white")] + [square(nst.open_image(style)) for style in styles]
     for photograph in PHOTOGRAPHS:
         tiles.append(square(nst.open_image(photograph)))

@@ -198,7 +198,8 @@ def samples_command() -> None:
     print("photographs  " + " ".join(names["photographs"]))
     print("paintings    " + " ".join(names["paintings"]))
     print("\ndownloaded on first use:")
-    for name, piece in MASTERPIECES.items():
+    for name in names["masterpieces"]:
+        piece = MASTERPIECES[name]
         print(f"  {name:22}{piece.artist}, {piece.title}, {piece.year}")
 
 
