@@ -15,7 +15,7 @@ $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("nstlib needs Python 3.10 or newer; say make PYTHON=python3.12")'
 	@echo "Building $(VENV) (a few minutes the first time: PyTorch is large)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[lab,dev,export]'
+	@$(BIN)/python -m pip install --disable-pip-version-check -e '.[lab,dev,export,video]'
 	@touch $@
 
 lab: $(VENV)/ready  ## open the series in JupyterLab

@@ -22,6 +22,7 @@ from .painting.gatys import GatysConfig, GatysPainter
 from .painting.models import load_transformer, model_files, save_transformer
 from .painting.network import TransformerConfig, TransformerNet
 from .painting.stylize import Film, stylize
+from .painting.video import VideoConfig, paint_video, stylize_video
 from .pictures.colour import recolour
 from .pictures.downloads import fetch_coco
 from .pictures.files import save_image, settings_of, to_pil, to_tensor
@@ -50,6 +51,7 @@ __all__ = [
     "TrainConfig",
     "TransformerConfig",
     "TransformerNet",
+    "VideoConfig",
     "WeightsError",
     "export_onnx",
     "fetch_coco",
@@ -59,6 +61,7 @@ __all__ = [
     "model_files",
     "open_image",
     "paint",
+    "paint_video",
     "recolour",
     "resize",
     "sample_names",
@@ -67,6 +70,7 @@ __all__ = [
     "settings_of",
     "show",
     "stylize",
+    "stylize_video",
     "to_pil",
     "to_tensor",
     "total_variation",

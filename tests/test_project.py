@@ -18,7 +18,11 @@ TOP_LEVEL = set(
     "notebooks nstlib tests data environment.yml pyproject.toml Makefile LICENSE README.md "
     ".ci .github .gitignore .gitattributes".split()
 )
-CONDA_NAMES = {"pytorch": "torch", "playwright-python": "playwright"}  # conda-forge's name: PyPI's
+CONDA_NAMES = {
+    "pytorch": "torch",
+    "playwright-python": "playwright",
+    "opencv": "opencv-python-headless",
+}  # conda-forge's name: PyPI's
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 SCRIPTS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 
@@ -57,7 +61,7 @@ def test_conda_and_pip_install_the_same():
     conda = {CONDA_NAMES.get(name, name): bound for name, bound in conda.items()}
     (python,) = re.findall(r'^requires-python = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert (conda.pop("python"), conda.pop("pip")) == (python, "")
-    lists = (from_pyproject(name) for name in ("dependencies", "lab", "export", "dev"))
+    lists = (from_pyproject(name) for name in ("dependencies", "lab", "video", "export", "dev"))
     assert conda == {name: bound for each in lists for name, bound in each.items()}
 
 
