@@ -404,3 +404,21 @@ def test_a_reader_that_goes_away():
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, env=buffered)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_clips(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("cv2")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "frames").mkdir()
+    for i in range(4):
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (32, 32, 3), np.uint8)).save(f"frames/{i}.png")
+    cli.main("paint frames --model woodblock --output film.gif --fps 10 --from 0.1".split())
+    cli.main("paint film.gif --model studio --style ink:1,swirl:1 --carry 0".split())
+    cli.main("paint film.gif --model woodblock --output still.png".split())
+    cli.main("stylize film.gif --style ink --steps 2 --size 16 --smallest 16 --backbone compact --to 0:00.1".split())
+    frames = {path.name: Image.open(path).n_frames for path in tmp_path.glob("film*.gif")}
+    assert frames == {"film.gif": 3, "film_studio.gif": 3, "film_ink.gif": 1} and Path("still.png").exists()
+    for time in ("x", "1:2:3:4"):
+        with pytest.raises(SystemExit):
+            cli.main(["paint", "film.gif", "--model", "woodblock", "--from", time])
+        assert "write seconds" in capsys.readouterr().err
