@@ -21,6 +21,7 @@ from nstlib.painting import models
 from nstlib.painting.fast import paint
 from nstlib.painting.models import save_transformer
 from nstlib.painting.network import TransformerConfig, TransformerNet
+from nstlib.pictures.animations import read_frames
 from nstlib.screen import cli, jobs
 
 QUICK = ["--size", "32", "--steps", "2", "--device", "cpu", "--backbone", "compact"]
@@ -414,10 +415,9 @@ def test_clips(tmp_path, monkeypatch, capsys):
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (32, 32, 3), np.uint8)).save(f"frames/{i}.png")
     cli.main("paint frames --model woodblock --output film.gif --fps 10 --from 0.1".split())
     cli.main("paint film.gif --model studio --style ink:1,swirl:1 --carry 0".split())
-    cli.main("paint film.gif --model woodblock --output still.png".split())
     cli.main("stylize film.gif --style ink --steps 2 --size 16 --smallest 16 --backbone compact --to 0:00.1".split())
-    frames = {path.name: Image.open(path).n_frames for path in tmp_path.glob("film*.gif")}
-    assert frames == {"film.gif": 3, "film_studio.gif": 3, "film_ink.gif": 1} and Path("still.png").exists()
+    frames = {path.name: len(list(read_frames(path))) for path in tmp_path.glob("film*.gif")}
+    assert frames == {"film.gif": 3, "film_studio.gif": 3, "film_ink.gif": 1}
     for time in ("x", "1:2:3:4"):
         with pytest.raises(SystemExit):
             cli.main(["paint", "film.gif", "--model", "woodblock", "--from", time])

@@ -14,13 +14,15 @@ from tqdm.auto import tqdm
 
 from ..critic.losses import PerceptualLoss
 from ..devices import available, best_device
+from ..errors import say
 from ..limits import Positive, Side, UnitFloat, Weight, check_fields, checked
 from ..pictures.clips import Clip, open_clip
 from ..pictures.colour import ColourMethod, recolour
-from ..pictures.files import Source, to_tensor
+from ..pictures.convert import to_tensor
+from ..pictures.files import Source
 from ..pictures.pixels import crop, reflect_pad, resize, resize_pil
 from ..pictures.reel import Reel, check_film
-from ..pictures.samples import load_image
+from ..pictures.samples import load_image, open_mask, to_mask
 from .fast import asked_blend, paint_tensor
 from .flow import motion, opencv, warp
 from .gatys import GatysConfig, GatysPainter
@@ -70,7 +72,7 @@ def paint_video(
         model: a network, or the name or file of one; it paints on the device where it is.
         output: ends in .mp4, .mov, .mkv, .webm, .gif, .webp or .apng; without an ending a folder of frames.
         config: see `VideoConfig`.
-        settings: `styles`, `strength`, `preserve_colour` and `passes`, as in `paint`.
+        settings: `styles`, `strength`, `preserve_colour`, `passes` and `mask`, as in `paint`.
 
     Returns:
         The path of the film.
@@ -97,13 +99,17 @@ def paint_video(
     return _film(clip, Path(output), config, painter, said, lambda: (paint_need(net), free))
 
 
-def _network(net, styles=None, strength=None, preserve_colour: ColourMethod = "none", passes: int = 2):
+def _network(
+    net, styles=None, strength=None, preserve_colour: ColourMethod = "none", passes: int = 2, mask: Source | None = None
+):
     """From picture to painting, `(1, 3, H, W)` both, on the CPU."""
+    where = open_mask(mask) if mask is not None else None
     blend, device = asked_blend(net, styles, strength), next(net.parameters()).device
 
     def paint(image: Tensor) -> Tensor:
         painted = paint_tensor(net, image.to(device), blend, passes).float().cpu()
-        return recolour(painted, image, preserve_colour)
+        painted = recolour(painted, image, preserve_colour)
+        return torch.lerp(image, painted, to_mask(where, tuple(image.shape[-2:]))) if where else painted
 
     return paint
 
@@ -231,7 +237,7 @@ def _paint_all(reel: Reel, side: int, painter: Painter) -> bool:
                     bar.update()
                 before = pixels
     except KeyboardInterrupt:
-        tqdm.write(f"stopped after {reel.done} of about {reel.clip.count} frames; the same command goes on")
+        say(f"stopped after {reel.done} of about {reel.clip.count} frames; the same command goes on")
         return False
     return True
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
-from ..errors import ImageError, NstError, reason
-from .files import PICTURES, read_image, reading, to_pil, to_tensor
+from ..errors import ImageError, NstError, reason, say
+from .animations import animation_of, read_frames
+from .convert import to_pil, to_tensor
+from .files import endings, peek, read_image
 
-ANIMATIONS = {".gif": "GIF", ".webp": "WEBP", ".apng": "PNG"}
 VIDEO = set(".mp4 .mov .mkv .webm .m4v .avi .mpg .mpeg .wmv .flv .3gp .ts .mts .ogv".split())  # their endings
 RATE = Fraction(25)  # frames a second, where a clip does not say
 BT601, BT709, LIMITED, FULL = 5, 1, 1, 2  # FFmpeg's numbers for matrices and ranges
@@ -64,16 +64,7 @@ class Clip:
 
 def is_clip(path: str | Path) -> bool:
     """Whether a file is a video, by its ending, or an animation of several frames."""
-    path = Path(path)
-    if path.suffix.lower() in VIDEO:
-        return True
-    if path.suffix.lower() not in (*ANIMATIONS, ".png") or not path.is_file():
-        return False
-    try:
-        with Image.open(path) as image:
-            return getattr(image, "n_frames", 1) > 1
-    except Exception:  # damaged: who opens it will say so
-        return False
+    return Path(path).suffix.lower() in VIDEO or animation_of(path) is not None
 
 
 def open_clip(path: str | Path, start: float = 0.0, end: float | None = None, fps: float | None = None) -> Clip:
@@ -101,11 +92,11 @@ def open_clip(path: str | Path, start: float = 0.0, end: float | None = None, fp
 def _reader(path: Path) -> Callable[[Clip], Iterator[Frame]]:
     if path.is_dir():
         return _read_folder
-    return _read_animation if path.suffix.lower() in (*ANIMATIONS, ".png") else _read_video
+    return _read_animation if peek(path, lambda image: True, False) else _read_video
 
 
 def _flat(image: Image.Image) -> np.ndarray:
-    return np.asarray(to_pil(to_tensor(read_image(image))))
+    return np.asarray(to_pil(to_tensor(image)))
 
 
 # ── folders and animations ──────────────────────────────────────────────────────────────────────────
@@ -113,7 +104,7 @@ def _flat(image: Image.Image) -> np.ndarray:
 
 def _frames_of(folder: Path) -> list[Path]:
     """The pictures of a folder, frame_2 before frame_10."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES]
+    files = [file for file in folder.iterdir() if file.suffix.lower() in endings() and file.name[0] != "."]
     return sorted(files, key=lambda file: [int(t) if t.isdigit() else t for t in re.split(r"(\d+)", file.name)])
 
 
@@ -134,29 +125,17 @@ def _read_folder(clip: Clip) -> Iterator[Frame]:
 
 
 def _probe_animation(path: Path, fps: float | None) -> dict:
-    with reading(str(path)), Image.open(path) as image:
-        size, spans = image.size[::-1], []
-        for i in range(getattr(image, "n_frames", 1)):
-            image.seek(i)
-            spans.append(_span(image))
-    return {"size": size, "rate": len(spans) / sum(spans), "seconds": sum(spans)}
+    frames = [(still.size[::-1], Fraction(span, 1000)) for still, span in read_frames(path)]
+    seconds = sum(span for _, span in frames)
+    return {"size": frames[0][0], "rate": len(frames) / seconds, "seconds": seconds}
 
 
 def _read_animation(clip: Clip) -> Iterator[Frame]:
     time = Fraction(0)
-    with reading(str(clip.path)), Image.open(clip.path) as image:
-        for i in range(getattr(image, "n_frames", 1)):
-            image.seek(i)
-            image.load()
-            span = _span(image)
-            yield Frame(time, span, lambda: _flat(image.copy()))
-            time += span
-
-
-def _span(image: Image.Image) -> Fraction:
-    """Seconds that a frame is shown; browsers take 0.1 for those that say next to nothing."""
-    milliseconds = round(image.info.get("duration", 0))
-    return Fraction(milliseconds if milliseconds > 10 else 100, 1000)
+    for still, milliseconds in read_frames(clip.path):
+        span = Fraction(milliseconds, 1000)
+        yield Frame(time, span, lambda still=still: _flat(still))
+        time += span
 
 
 # ── video ───────────────────────────────────────────────────────────────────────────────────────────
@@ -223,7 +202,7 @@ def _decoded(container, stream) -> Iterator:
         except pyav().error.InvalidDataError:
             damaged += 1
     if damaged:
-        tqdm.write(f"{container.name}: {damaged} damaged pieces were passed over")
+        say(f"{container.name}: {damaged} damaged pieces were passed over")
 
 
 def _rgb(frame) -> np.ndarray:

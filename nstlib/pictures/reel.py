@@ -1,7 +1,6 @@
 """A film in the making: finished frames lie beside it, hidden, so that a killed run goes on with the next."""
 
 import heapq
-import io
 import json
 import math
 import shutil
@@ -12,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
-from ..errors import ImageError
+from ..errors import ImageError, say
 from ..storage import hold, let_go, write_aside, writing
-from .clips import ANIMATIONS, BT709, EXACT, FULL, LIMITED, Clip, pyav
+from .animations import ANIMATED
+from .clips import BT709, EXACT, FULL, LIMITED, VIDEO, Clip, pyav
+from .files import write_picture
 
 H264 = (
     "libx264",
@@ -29,6 +29,7 @@ H264 = (
 )
 VP9 = "libvpx-vp9", {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1", "lag-in-frames": "0", "auto-alt-ref": "0"}
 VIDEOS = {".mp4": H264, ".mov": H264, ".mkv": H264, ".webm": VP9}
+ENDINGS = (*VIDEOS, *ANIMATED)
 PIECE = 48  # frames: of video, so many become one encoded piece, and their pictures are removed
 Times = tuple[Fraction, Fraction]  # of a frame: its time, and how long it is shown, seconds
 
@@ -108,7 +109,7 @@ class Reel:
         """
         done, clip = self.done, self.clip
         times = self.times[:done]
-        if self.ending in ANIMATIONS:
+        if self.ending in ANIMATED:
             save_animation(self._pixels(0, done), [span for _, span in times], self.output)
         elif self.ending in VIDEOS:
             parts, encoded = self.pieces, len(self.pieces) * PIECE
@@ -135,7 +136,7 @@ class Reel:
                     shutil.rmtree(folder)
 
 
-def check_film(path: Path, kinds: Sequence[str] = (*VIDEOS, *ANIMATIONS, "")) -> Path:
+def check_film(path: Path, kinds: Sequence[str] = (*ENDINGS, "")) -> Path:
     """Say before any work whether a film can be saved under this name.
 
     Raises:
@@ -152,18 +153,11 @@ def check_film(path: Path, kinds: Sequence[str] = (*VIDEOS, *ANIMATIONS, "")) ->
 
 def save_animation(frames: Iterable[np.ndarray], spans: Sequence[Fraction], path: Path) -> Path:
     """Write an animated GIF, WebP or PNG that runs for ever; each frame is shown for its span, seconds."""
-    first, *later = [round(1000 * span) for span in spans]
-    images = (Image.fromarray(frame) for frame in frames)
-    options = {"quality": 85, "method": 3} if path.suffix.lower() == ".webp" else {}
-    kind, start = ANIMATIONS[path.suffix.lower()], next(images)
-    later_images = list(images) if kind == "PNG" else images  # which Pillow looks through twice
-    options |= {"save_all": True, "append_images": later_images, "duration": [first, *later], "loop": 0}
-    buffer = io.BytesIO()  # Pillow itself does not notice that a full disk took half of its last bytes
-    with writing(path, ImageError):
-        start.save(buffer, kind, **options)
-        with write_aside(path) as aside:
-            aside.write_bytes(buffer.getbuffer())
-    return path
+    kind, images = ANIMATED[path.suffix.lower()], (Image.fromarray(frame) for frame in frames)
+    first, later = next(images), list(images) if kind == "PNG" else images  # Pillow looks through those twice
+    options = {"duration": [round(1000 * span) for span in spans], "loop": 0}
+    options |= {"quality": 85, "method": 3} if kind == "WEBP" else {}
+    return write_picture(first, path, kind, save_all=True, append_images=later, **options)
 
 
 def encode(frames: Iterable[np.ndarray], path: Path, clip: Clip, ending: str) -> None:
@@ -234,7 +228,7 @@ def _pictures(parts, times, stream, time_base) -> Iterator:
 
 def _sound(out, clip: Clip, end: Fraction | None, open_files: ExitStack) -> Iterator:
     """The clip's packets of sound, with their times; kinds that the film cannot hold are left out, and said."""
-    if clip.path.is_dir() or clip.path.suffix.lower() in ANIMATIONS:
+    if clip.path.suffix.lower() not in VIDEO:
         return iter(())
     source = open_files.enter_context(pyav().open(str(clip.path)))
     tracks = {}
@@ -242,7 +236,7 @@ def _sound(out, clip: Clip, end: Fraction | None, open_files: ExitStack) -> Iter
         if track.codec_context.name in out.supported_codecs:
             tracks[track.index] = out.add_stream_from_template(track)
         else:
-            tqdm.write(f"its sound ({track.codec_context.name}) cannot go into this kind of film; .mkv takes any")
+            say(f"its sound ({track.codec_context.name}) cannot go into this kind of film; .mkv takes any")
     return _packets(source, tracks, clip.start, end) if tracks else iter(())
 
 

@@ -28,12 +28,14 @@ from ..painting.fast import asked_blend, paint
 from ..painting.gatys import GatysConfig
 from ..painting.models import Values, load_transformer, model_files
 from ..painting.stylize import Film, stylize
+from ..painting.video import paint_video, stylize_video
 from ..pictures.colour import ColourMethod
 from ..pictures.downloads import fetch_coco
 from ..pictures.files import check_output
 from ..pictures.samples import MASTERPIECES, sample_names
 from ..training.config import TrainConfig
 from ..training.trainer import train
+from .films import FilmConfig, film_of
 from .jobs import Jobs, OutputConfig, run
 
 
@@ -42,26 +44,30 @@ def stylize_command(
     style: tuple[str, ...],
     config: tyro.conf.OmitArgPrefixes[GatysConfig],
     saving: tyro.conf.OmitArgPrefixes[OutputConfig],
+    clip: tyro.conf.OmitArgPrefixes[FilmConfig],
     film: Path | None = None,
     preset: Preset | None = None,
 ) -> None:
     """Paint pictures in the style of one or more others, by optimisation (Gatys et al. 2016).
 
     Args:
-        content: photographs to paint: files, folders, or samples' names.
+        content: photographs to paint: files, folders, or samples' names; or a video.
         style: pictures to take the style from: files or samples' names.
         config: settings of the painting.
         saving: where the paintings go.
+        clip: of a video: which part, and how; the same command goes on with a film that was stopped.
         film: of one picture: also save the painting's progress as .gif or .webp.
         preset: a paper's own losses, for all that is not given.
     """
+    size = None if config.size == "full" else config.size
+    if target := film_of(content, Path(style[0]).stem, saving.output, clip):
+        return say(f"{stylize_video(content[0], style, target, config, clip.video(size, config.fit))}: painted")
     jobs, recorder = Jobs(content, Path(style[0]).stem, saving.output), None
     if film:
         check_output(film, (".gif", ".webp"))
         if len(jobs) > 1:
             raise ValueError(f"--film {film}: is for one picture, and there are {len(jobs)}")
         recorder = Film()
-    size = None if config.size == "full" else config.size
     run(
         jobs,
         saving,
@@ -77,6 +83,7 @@ def paint_command(
     content: tyro.conf.Positional[tuple[str, ...]],
     model: str,
     saving: tyro.conf.OmitArgPrefixes[OutputConfig],
+    clip: tyro.conf.OmitArgPrefixes[FilmConfig],
     size: Side | None = None,
     content_scale: Annotated[float, between(1 / 64, 64)] = 1.0,
     preserve_colour: ColourMethod = "none",
@@ -92,9 +99,10 @@ def paint_command(
     """Paint pictures with a trained network, at once (Johnson et al. 2016).
 
     Args:
-        content: photographs: files, folders, or samples' names.
+        content: photographs: files, folders, or samples' names; or a video.
         model: a shipped network's name (see `nst models`) or the file of one.
         saving: where the paintings go.
+        clip: of a video: which part, and how; the same command goes on with a film that was stopped.
         size: long side of the result in pixels; by default the picture's own.
         content_scale: make the picture smaller by this factor before painting it.
         preserve_colour: keep the content's colours.
@@ -113,6 +121,10 @@ def paint_command(
     settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour}
     settings |= {"mask": mask} if mask else {}
     settings |= {"style": style, "strength": strength} if net.config.styles else {}
+
+    if target := film_of(content, Path(model).stem, saving.output, clip):
+        told = {"preserve_colour": preserve_colour, "passes": passes, "styles": styles, "strength": strength}
+        return say(f"{paint_video(content[0], net, target, clip.video(size, fit), mask=mask, **told)}: painted")
 
     def painter(picture: Image.Image, side: int) -> Tensor:
         return paint(picture, net, side, preserve_colour, styles, strength, fit, passes, mask)
