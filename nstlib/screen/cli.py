@@ -35,7 +35,7 @@ from ..pictures.files import check_output
 from ..pictures.samples import MASTERPIECES, sample_names
 from ..training.config import TrainConfig
 from ..training.trainer import train
-from .films import FilmConfig, film_of
+from .films import FilmConfig, film_of, shares
 from .jobs import Jobs, OutputConfig, run
 
 
@@ -116,7 +116,7 @@ def paint_command(
         bgr: of a network from elsewhere: it reads and writes blue first.
     """
     net = load_transformer(model, values=values, bgr=bgr).to(best_device(device))
-    styles = _shares(style)
+    styles = shares(style)
     asked_blend(net, styles, strength)  # what it does not have is said before any work is done
     settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour}
     settings |= {"mask": mask} if mask else {}
@@ -130,20 +130,6 @@ def paint_command(
         return paint(picture, net, side, preserve_colour, styles, strength, fit, passes, mask)
 
     run(Jobs(content, Path(model).stem, saving.output), saving, size, painter, settings, content_scale)
-
-
-def _shares(text: str | None) -> str | dict[str, float] | None:
-    """`swirl:0.7,ink:0.3` as shares by name; a name alone as it is."""
-    if text is None or not re.search("[:,]", text):
-        return text
-    try:
-        pairs = [part.split(":") for part in text.split(",")]
-        shares = {name.strip(): float(share) for name, share in pairs}
-        if len(shares) == len(pairs):
-            return shares
-    except ValueError:
-        pass
-    raise ValueError(f"--style {text}: write a name, or shares such as swirl:0.7,ink:0.3, each style once")
 
 
 def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset | None = None) -> None:

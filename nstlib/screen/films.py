@@ -1,4 +1,4 @@
-"""What the command makes a film of: its flags, and where the film goes."""
+"""Flags of the command: what it makes a film of, and where that goes; shares of styles."""
 
 import re
 from dataclasses import dataclass
@@ -59,3 +59,17 @@ def film_of(contents: tuple[str, ...], name: str, output: Path | None, config: F
         return None
     own = content.suffix.lower() if content.suffix.lower() in ENDINGS else ".mp4"
     return output or Path(f"{content.stem}_{name}{own}")
+
+
+def shares(text: str | None) -> str | dict[str, float] | None:
+    """`swirl:0.7,ink:0.3` as shares by name; a name alone as it is."""
+    if text is None or not re.search("[:,]", text):
+        return text
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        found = {name.strip(): float(share) for name, share in pairs}
+        if len(found) == len(pairs):
+            return found
+    except ValueError:
+        pass
+    raise ValueError(f"--style {text}: write a name, or shares such as swirl:0.7,ink:0.3, each style once")
