@@ -18,6 +18,7 @@ from nstlib.training.config import TrainConfig
 
 SHARED = Path(__file__).parents[2] / "shared"
 sys.path.insert(0, str(Path(__file__).parent / "tools"))  # the build tools have tests too
+os.environ["NSTLIB_PRECISION"] = "float32"  # pictures are compared; what bfloat16 changes has tests of its own
 torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))  # `make unit-elsewhere` asks for two
 
 

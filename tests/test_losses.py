@@ -63,7 +63,7 @@ def loss_of(critic, pictures):
     """Builds a PerceptualLoss whose content and only style are the first two pictures."""
 
     def build(styles=None, blend=None, masks=None, **settings):
-        loss = PerceptualLoss(LossConfig(backbone="compact", **settings), critic)
+        loss = PerceptualLoss(LossConfig(backbone="compact", **{"style_scales": (1.0,)} | settings), critic)
         loss.set_content(pictures[0])
         loss.set_styles(styles or [pictures[1]], blend, masks)
         return loss

@@ -30,13 +30,13 @@ STYLE_LAYERS = {
 class LossConfig:
     """The critic and the weights of its verdicts, shared by Gatys' painting and by training."""
 
-    style_weight: Weight = 100.0  # weight of the style loss
+    style_weight: Weight = 40.0  # weight of the style loss
     content_weight: Weight = 1.0  # weight of the content loss
     tv_weight: Weight = 0.0  # weight of the total variation; raise it against speckle
     style_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
     content_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
     style_layer_weights: tuple[Weight, ...] | None = None  # one a style layer; None: all equal
-    style_scales: tuple[UnitFloat, ...] = (1.0,)  # the Gram losses are taken at these scales of the picture
+    style_scales: tuple[UnitFloat, ...] = (1.0, 0.5, 0.25)  # the Gram losses are taken at these scales of the picture
     formula: Formula = "scale_free"  # how distances are measured; see PRESETS for the papers' own
     backbone: Backbone | None = None  # None: vgg19 on CUDA if downloaded, else compact; decided when this is made
     weights: Path | None = None  # a state dict to use instead of the backbone's own

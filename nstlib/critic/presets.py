@@ -20,6 +20,7 @@ PRESETS: dict[Preset, dict] = {
         "style_weight": 1e3,
         "formula": "gatys2016",
         "pooling": "avg",
+        "style_scales": (1.0,),
     },  # the paper says "conv"; as its authors' code, we take the ReLUs
     "johnson2016": PLAIN
     | {
@@ -29,6 +30,7 @@ PRESETS: dict[Preset, dict] = {
         "tv_weight": 0.033,  # its 1e-6 is for pixels of 0 … 255, and for half the squares: 1e-6 · 255² / 2
         "formula": "johnson2016",
         "pooling": "max",
+        "style_scales": (1.0,),
     },
     "pytorch_examples": PLAIN
     | {
@@ -38,6 +40,7 @@ PRESETS: dict[Preset, dict] = {
         "style_weight": 1e10,
         "formula": "johnson2016",
         "pooling": "max",
+        "style_scales": (1.0,),
     },
 }
 

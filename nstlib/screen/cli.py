@@ -27,6 +27,7 @@ from ..painting.export import export_onnx
 from ..painting.fast import asked_blend, paint
 from ..painting.gatys import GatysConfig
 from ..painting.models import Values, load_transformer, model_files
+from ..painting.polish import style_pictures
 from ..painting.stylize import Film, stylize
 from ..painting.video import paint_video, stylize_video
 from ..pictures.colour import ColourMethod
@@ -36,7 +37,7 @@ from ..pictures.samples import MASTERPIECES, sample_names
 from ..training.config import TrainConfig
 from ..training.trainer import train
 from .films import FilmConfig, film_of, shares
-from .jobs import Jobs, OutputConfig, run
+from .jobs import BrushConfig, Jobs, OutputConfig, run
 
 
 def stylize_command(
@@ -84,6 +85,7 @@ def paint_command(
     model: str,
     saving: tyro.conf.OmitArgPrefixes[OutputConfig],
     clip: tyro.conf.OmitArgPrefixes[FilmConfig],
+    brush: tyro.conf.OmitArgPrefixes[BrushConfig],
     size: Side | None = None,
     content_scale: Annotated[float, between(1 / 64, 64)] = 1.0,
     preserve_colour: ColourMethod = "none",
@@ -103,6 +105,7 @@ def paint_command(
         model: a shipped network's name (see `nst models`) or the file of one.
         saving: where the paintings go.
         clip: of a video: which part, and how; the same command goes on with a film that was stopped.
+        brush: of pictures: larger strokes, and a finish by Gatys' method.
         size: long side of the result in pixels; by default the picture's own.
         content_scale: make the picture smaller by this factor before painting it.
         preserve_colour: keep the content's colours.
@@ -117,17 +120,20 @@ def paint_command(
     """
     net = load_transformer(model, values=values, bgr=bgr).to(best_device(device))
     styles = shares(style)
-    asked_blend(net, styles, strength)  # what it does not have is said before any work is done
-    settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour}
+    blend = asked_blend(net, styles, strength)  # what it does not have is said before any work is done
+    _ = brush.polish and style_pictures(net, blend, brush.polish_style)
+    settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour, **asdict(brush)}
     settings |= {"mask": mask} if mask else {}
     settings |= {"style": style, "strength": strength} if net.config.styles else {}
 
     if target := film_of(content, Path(model).stem, saving.output, clip):
+        if brush != BrushConfig():
+            raise ValueError(f"{content[0]}: is a clip; --stroke-size and --polish are for pictures")
         told = {"preserve_colour": preserve_colour, "passes": passes, "styles": styles, "strength": strength}
         return say(f"{paint_video(content[0], net, target, clip.video(size, fit), mask=mask, **told)}: painted")
 
     def painter(picture: Image.Image, side: int) -> Tensor:
-        return paint(picture, net, side, preserve_colour, styles, strength, fit, passes, mask)
+        return paint(picture, net, side, preserve_colour, styles, strength, fit, passes, mask, **asdict(brush))
 
     run(Jobs(content, Path(model).stem, saving.output), saving, size, painter, settings, content_scale)
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..errors import ImageError, say
-from ..limits import check_fields
+from ..limits import Natural, check_fields
+from ..painting.fast import Strokes
 from ..pictures.animations import ANIMATED, animation_of, pages_of, read_frames, save_frames
 from ..pictures.convert import alpha_of, to_pil, with_alpha
 from ..pictures.files import FORMATS, Bits, Quality, check_bits, check_output, endings, save_image
@@ -19,7 +20,7 @@ from ..pictures.pixels import scale_to_long_side
 from ..pictures.samples import open_image
 from ..storage import sweep
 
-FILES = ("content", "style", "model", "mask", "init", "weights")  # settings that name files
+FILES = ("content", "style", "model", "mask", "init", "weights", "polish_style")  # settings that name files
 Painter = Callable[[Image.Image, int], Tensor]
 HOUR = 3600.0  # seconds; no picture takes so long to write
 
@@ -32,6 +33,18 @@ class OutputConfig:
     skip_existing: bool = False  # pass over what is painted already
     quality: Quality = 92  # of .jpg and .webp
     bits: Bits = 8  # a channel; 16 for .png
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class BrushConfig:
+    """How a network paints pictures, besides its style."""
+
+    stroke_size: Strokes = 1.0  # how many times as large as the network's own the strokes are, from 1 to 8
+    polish: Natural = 0  # so many steps of Gatys' method finish the painting; 30 are a good number, and take seconds
+    polish_style: str | None = None  # the picture to polish with; by default the one that the network was trained on
 
     def __post_init__(self):
         check_fields(self)

@@ -4,10 +4,11 @@ import asyncio
 import time
 
 import torch
-from ipywidgets import HTML, Dropdown, HBox, VBox
+from ipywidgets import HTML, Dropdown, FloatSlider, HBox, VBox
 from torch import Tensor
 
 from ..devices import best_device
+from ..errors import NstError
 from ..limits import Side, checked
 from ..painting.fast import paint
 from ..painting.models import load_transformer
@@ -16,16 +17,17 @@ from ..pictures.colour import METHODS
 from ..pictures.files import jpeg_bytes
 from ..pictures.pixels import resize
 from ..pictures.samples import load_image
-from .desk import LABEL, _Desk, _slider
+from .desk import LABEL, _button, _Desk, _slider
 
+POLISH = 30  # steps of Gatys' method
 ENDS = {0: "from", -1: "to"}  # of the walk between two styles, and which they are at first
 
 
 class Playground(_Desk):
     """An adjustable network under your hands: styles, their mix, and strength; the picture follows at once.
 
-    While a slider moves the picture is painted small; when it has rested, at full size. A new desk closes the
-    one before.
+    While a slider moves the picture is painted small; when it has rested, at full size. The button `polish` finishes
+    that by a few steps of Gatys' method. A new desk closes the one before.
 
     Args:
         model: an adjustable network, or the name or file of one.
@@ -58,19 +60,22 @@ class Playground(_Desk):
     def _build(self) -> None:
         names = self.net.config.styles
         self.strength = _slider("strength", 1.0, 1.0)
+        self.strokes = FloatSlider(1, min=1, max=4, step=0.25, description="stroke size", style=LABEL)
+        self.polish_button = _button("polish", self.polish)
         self.colours = Dropdown(options=METHODS, description="keep colours", style=LABEL)
         self.wipe = _slider("before | after", 0.0, 1.0)
         self.ends = [Dropdown(options=names, value=names[i], description=end, style=LABEL) for i, end in ENDS.items()]
         self.between = _slider("on the way", 0.0, 1.0)
         self.shares = {name: _slider(name, float(name == names[0]), 1.0) for name in names}
         self._connect()
-        left = [self.picture, self.status, self.wipe, self.content, self.upload, HBox([self.file, self.save_button])]
+        keep = HBox([self.file, self.save_button, self.polish_button])
+        left = [self.picture, self.status, self.wipe, self.content, self.upload, keep]
         mixing = [HTML("<b>styles</b>"), *self.shares.values(), HTML("<b>from one to another</b>"), *self.ends]
-        right = [self.strength, self.colours, *mixing, self.between]
+        right = [self.strength, self.strokes, self.colours, *mixing, self.between]
         self.view = VBox([HBox([VBox(left), VBox(right)]), self.message])
 
     def _connect(self) -> None:
-        for control in (self.strength, self.colours, *self.shares.values()):
+        for control in (self.strength, self.strokes, self.colours, *self.shares.values()):
             control.observe(self._moved, "value")
         for control in (self.between, *self.ends):
             control.observe(self._walk, "value")
@@ -82,14 +87,16 @@ class Playground(_Desk):
         """What the sliders say, as arguments of `paint`; with no style at all, the photograph."""
         styles = {name: slider.value for name, slider in self.shares.items() if slider.value}
         strength = self.strength.value if styles else 0.0
-        return {"styles": styles or None, "strength": strength, "preserve_colour": self.colours.value}
+        look = {"preserve_colour": self.colours.value, "stroke_size": self.strokes.value}
+        return {"styles": styles or None, "strength": strength, **look}
 
-    def paint(self, size: int) -> None:
-        """Paint the photograph at a size and show it."""
+    def paint(self, size: int, polish: int = 0) -> None:
+        """Paint the photograph at a size, polish it by so many steps, and show it."""
         start = time.perf_counter()
         self.photo = self._photos[size]
         passes = 2 if size == self.size else 1
-        self.image = paint(self.photo, self.net, **self.settings(), passes=passes)
+        self.image = paint(self.photo, self.net, **self.settings(), passes=passes, polish=polish)
+        self.polished = polish
         self._show()
         height, width = self.image.shape[-2:]
         self.status.value = f"{width}×{height} · {1000 * (time.perf_counter() - start):.0f} ms"
@@ -98,6 +105,17 @@ class Playground(_Desk):
         """The painting, left of the wipe the photograph."""
         column = round(self.wipe.value * self.image.shape[-1])
         self.picture.value = jpeg_bytes(torch.cat([self.photo[..., :column], self.image[..., column:]], dim=-1))
+
+    def polish(self, _=None) -> None:
+        """Finish the picture at full size by a few steps of Gatys' method."""
+        if self._timer:
+            self._timer.cancel()
+        self._say(f"polishing, {POLISH} steps …")
+        try:
+            self.paint(self.size, POLISH)
+            self._say("")
+        except NstError as error:
+            self._say(str(error), wrong=True)
 
     # ── what hands do ───────────────────────────────────────────────────────────────────────────
 
@@ -133,11 +151,12 @@ class Playground(_Desk):
         self.paint(self.size)
 
     def _record(self) -> dict:
-        return {"model": self.model, **self.settings()}
+        return {"model": self.model, **self.settings(), "polish": self.polished}
 
     def save(self, _=None) -> None:
         """Save the picture at full size with its settings, under the name in the text field."""
-        self.paint(self.size)
+        if not self.polished:
+            self.paint(self.size)
         super().save()
 
     def close(self) -> None:

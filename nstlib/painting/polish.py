@@ -1,0 +1,86 @@
+"""Polish: a few steps of Gatys' method finish what a network has painted."""
+
+from dataclasses import replace
+
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..critic.losses import PerceptualLoss
+from ..errors import ImageError
+from ..pictures.files import Source
+from ..pictures.pixels import crop, reflect_pad, resize, scale_to_long_side
+from ..pictures.samples import load_image, sample_names
+from .gatys import GatysConfig, GatysPainter
+from .network import TransformerNet
+
+Targets = tuple[list[Tensor], list[float]]
+
+
+def style_pictures(net: TransformerNet, blend: Tensor | None, picture: Source | None = None) -> Targets:
+    """The pictures `(1, 3, h, w)` of a network's styles, and how much of each its painting has.
+
+    Args:
+        blend: of an adjustable network: `(1, rows)`, see `TransformerNet.blend`; what the weights lack to 1 is the
+            photograph's.
+        picture: a picture of the style to take instead of the network's own.
+
+    Raises:
+        ImageError: the network does not say its style, or the style's picture cannot be had.
+    """
+    weights = [1.0] if blend is None else blend[0, 1:].tolist()
+    if picture is not None:
+        return [load_image(picture)], [sum(weights)]
+    wanted = {name: weight for name, weight in zip(_names(net), weights, strict=True) if weight > 0}
+    known, pictures = sample_names(), []
+    for name in wanted:
+        try:
+            if name not in known["paintings"] + known["masterpieces"]:
+                raise ImageError(f"{name}: is no sample")
+            pictures.append(load_image(name))
+        except ImageError as error:
+            raise ImageError(f"polish needs the picture of the style. {error} Or give --polish-style FILE.") from error
+    return pictures, list(wanted.values())
+
+
+def _names(net: TransformerNet) -> tuple[str, ...]:
+    return net.config.styles or (str(net.card.get("style", "a network without a card")),)
+
+
+def polish_config(net: TransformerNet) -> GatysConfig:
+    """The settings of a polish: those of `stylize`, on the network's device."""
+    return GatysConfig(device=str(next(net.parameters()).device))
+
+
+def polish(painting: Tensor, photo: Tensor, targets: Targets, steps: int, config: GatysConfig) -> Tensor:
+    """Finish a painting by Gatys' method: half of the steps at half the size, for the large forms, the rest at full.
+
+    Args:
+        painting, photo: `(1, 3, H, W)` in [0, 1].
+        targets: see `style_pictures`.
+        steps: how many in all.
+
+    Returns:
+        `(1, 3, H, W)` in [0, 1], on the CPU.
+    """
+    pictures, weights = targets
+    if sum(weights) < 1:  # the photograph's own Gram matrices at the network's strength 0
+        pictures, weights = [*pictures, photo], [*weights, 1 - sum(weights)]
+    config = replace(config, style_blend=tuple(weights))
+    loss = PerceptualLoss(config).to(config.device)
+    painting, whole, long_side = painting.cpu(), tuple(photo.shape[-2:]), max(photo.shape[-2:])
+    with tqdm(total=steps, desc="polishing", mininterval=0.5, delay=0.1) as bar:
+        for size, count in ((max(1, long_side // 2), steps // 2), (long_side, steps - steps // 2)):
+            shape = scale_to_long_side(photo.shape[-2:], size)
+            start = resize(painting, shape)
+            painter = GatysPainter(
+                reflect_pad(resize(photo, shape)),
+                [resize(picture, max(16, size)) for picture in pictures],
+                config,
+                image=reflect_pad(start),
+                loss=loss,
+            )
+            for _ in range(count):
+                painter.step()
+                bar.update()
+            painting = painting + resize(crop(painter.state().image, shape), whole) - resize(start, whole)
+    return painting.clamp(0, 1)  # only what changed is enlarged: the painting's own detail stays
