@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..critic.extractor import BUNDLED, PREPROCESSING
 from ..errors import CheckpointError, WeightsError, reason, say
@@ -43,8 +43,8 @@ def adjustable(net: TransformerNet, styles: tuple[str, ...]) -> TransformerNet:
 
 
 @checked
-def save_transformer(net: TransformerNet, path: str | Path) -> Path:
-    """Write weights in float16, layout and card to a `.safetensors` file, aside and then renamed.
+def save_transformer(net: nn.Module, path: str | Path) -> Path:
+    """Write a network, one that paints or one that enlarges, as `.safetensors`: weights in float16, layout and card.
 
     Raises:
         CheckpointError: another ending, weights that are not finite, or a folder that cannot be written.
@@ -57,7 +57,7 @@ def save_transformer(net: TransformerNet, path: str | Path) -> Path:
     broken = [name for name, t in state.items() if not torch.isfinite(t).all()]
     if broken:
         raise CheckpointError(f"{path}: not written, for {broken[0]} is not finite in float16; lower --lr")
-    metadata = {"architecture": "TransformerNet", "format": str(FORMAT)}
+    metadata = {"architecture": type(net).__name__, "format": str(FORMAT)}
     metadata |= {"config": json.dumps(asdict(net.config)), "card": json.dumps(net.card)}
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,8 @@ def save_transformer(net: TransformerNet, path: str | Path) -> Path:
 
 def model_files() -> dict[str, Path]:
     """The bundled networks by name."""
-    return {path.stem: path for path in sorted(BUNDLED.glob("*.safetensors")) if path.stem != "compact"}
+    paths = sorted(BUNDLED.glob("*.safetensors"))
+    return {path.stem: path for path in paths if not path.stem.startswith(("compact", "enlarge_"))}
 
 
 @checked
@@ -91,18 +92,23 @@ def load_transformer(
     Raises:
         CheckpointError: no such model, or a file that holds no network of this layout.
     """
-    names = model_files()
+    path, state, metadata = read_model(model, model_files())
+    if metadata.get("architecture") == "UpscaleNet":
+        raise CheckpointError(f"{path}: enlarges and does not paint. Use it with `nst enlarge --model`.")
+    if metadata.get("architecture") == "TransformerNet":
+        return build_own(path, state, metadata, TransformerNet, TransformerConfig)
+    return _in_bytes(_load_foreign(path, state, norm), *VALUES[values], bgr)
+
+
+def read_model(model: str | Path, names: dict[str, Path]) -> tuple[Path, dict[str, Tensor], dict[str, str]]:
+    """Path, tensors and metadata of a network's file, or of one that is shipped under a name."""
     path = names[str(model)] if str(model) in names and not os.path.isfile(model) else Path(model)
     if not os.path.isfile(path):  # unlike Path.is_file, takes a name of any length
         raise CheckpointError(f"{model}: no such model. Give a file, or one of: {' '.join(names)}.")
     try:
-        state, metadata = read_weights(path)
+        return path, *read_weights(path)
     except WeightsError as error:
         raise CheckpointError(str(error)) from error
-    if metadata.get("architecture") == "TransformerNet":
-        return _load_own(path, state, metadata)
-    net = _load_foreign(path, state, norm)
-    return _in_bytes(net, *VALUES[values], bgr)
 
 
 def _in_bytes(net: TransformerNet, mean: tuple, std: tuple, bgr: bool) -> TransformerNet:
@@ -121,7 +127,8 @@ def _in_bytes(net: TransformerNet, mean: tuple, std: tuple, bgr: bool) -> Transf
     return net
 
 
-def _load_own(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> TransformerNet:
+def build_own(path: Path, state: dict[str, Tensor], metadata: dict[str, str], kind: type, layout: type) -> nn.Module:
+    """A network of a class `kind` with settings of a dataclass `layout`, from a file that nstlib has written."""
     if metadata.get("format") != str(FORMAT):
         raise CheckpointError(
             f"{path}: has format {metadata.get('format')!r}, this nstlib reads {FORMAT}. Update nstlib."
@@ -130,20 +137,21 @@ def _load_own(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) ->
         settings, card = json.loads(metadata["config"]), json.loads(metadata["card"])
         if not isinstance(card, dict) or not isinstance(settings.get("styles", []), list):
             raise TypeError("a card or a list of styles that is none")
-        settings["styles"] = tuple(settings.get("styles", ()))
-        net = _hollow(TransformerConfig(**settings), card)
+        if "styles" in settings:
+            settings["styles"] = tuple(settings["styles"])
+        net = _hollow(kind, layout(**settings), card)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its settings cannot be read ({reason(error)}). Get the file again.") from error
     return _fill(path, net, {OLD_NAMES.get(name, name): tensor for name, tensor in state.items()})
 
 
-def _hollow(config: TransformerConfig, card: dict) -> TransformerNet:
+def _hollow(kind: type, config, card: dict) -> nn.Module:
     """A network with shapes only: a file's settings may ask for more memory than there is."""
     with torch.device("meta"):
-        return TransformerNet(config, card)
+        return kind(config, card)
 
 
-def _fill(path: Path, net: TransformerNet, state: dict[str, Tensor]) -> TransformerNet:
+def _fill(path: Path, net: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     """Put the weights in, or say which do not fit."""
     wanted = {name: tuple(t.shape) for name, t in net.state_dict().items()}
     given = {name: tuple(t.shape) for name, t in state.items()}
@@ -195,7 +203,7 @@ def _load_foreign(path: Path, state: dict[str, Tensor], norm: str | None) -> Tra
         )
     except ValueError as error:
         raise CheckpointError(f"{path}: cannot be built ({error}).") from error
-    net = _hollow(config, {"source": path.name})
+    net = _hollow(TransformerNet, config, {"source": path.name})
     return _fill(path, net, _rename(net, state))
 
 

@@ -177,7 +177,8 @@ class LivePlot:
     def __call__(self, state) -> None:
         lines = [json.loads(line) for line in (self.folder / "log.jsonl").read_text().splitlines()]
         steps = [line["step"] for line in lines]
-        self._show("curves", curves({n: (steps, [line[n] for line in lines]) for n in ("content", "style", "total")}))
+        names = [name for name in ("content", "style", "total") if name in lines[-1]]
+        self._show("curves", curves({n: (steps, [line[n] for line in lines]) for n in names}))
         if state.sheet:
             self._show("sheet", picture(state.sheet))
 

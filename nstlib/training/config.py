@@ -16,7 +16,8 @@ class TrainConfig(LossConfig):
     """All settings of a training run; the same names are the command line's flags."""
 
     dataset: Path  # folder of photographs
-    style: str | Path | tuple[str | Path, ...]  # painting: file or sample's name; several make one adjustable network
+    objective: Literal["style", "pixels", "perceptual"] = "style"  # paint, or enlarge, judged by pixels or features
+    style: str | Path | tuple[str | Path, ...] | None = None  # painting, file or sample's name; several: adjustable
     save_model: Path = Path("model.safetensors")  # where the trained network goes
     style_weight: Weight = 16.0  # weight of the style loss
     tv_weight: Weight = 0.2  # weight of the total variation; raise it against speckle
@@ -46,6 +47,11 @@ class TrainConfig(LossConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if (self.style is None) == (self.objective == "style"):
+            remedy = "must be a painting" if self.style is None else f"objective={self.objective!r} takes none"
+            raise ValueError(f"style={self.style!r}: {remedy}")
+        if self.objective != "style" and self.extend:
+            raise ValueError(f"extend={self.extend!r}: is for styles; go on from a network that enlarges by init_model")
         if Path(self.save_model).suffix != ".safetensors":
             raise ValueError(f"save_model={str(self.save_model)!r}: networks are saved as .safetensors")
         if self.network.styles or self.network.legacy_range:
@@ -54,12 +60,12 @@ class TrainConfig(LossConfig):
     @property
     def margin(self) -> int:
         """How far apart the two views for the stability are at most; 0 without."""
-        return MAX_SHIFT if self.stability_weight and self.formula == "scale_free" else 0
+        return MAX_SHIFT if self.style and self.stability_weight and self.formula == "scale_free" else 0
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The paintings, one or more."""
-        return (self.style,) if isinstance(self.style, str | Path) else tuple(self.style)
+        return (self.style,) if isinstance(self.style, str | Path) else tuple(self.style or ())
 
     @property
     def names(self) -> tuple[str, ...]:

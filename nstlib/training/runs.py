@@ -20,6 +20,7 @@ from torch import Tensor
 from ..critic.losses import LossConfig
 from ..errors import CheckpointError, say
 from ..painting.network import TransformerNet
+from ..painting.upscale import SCALE, UpscaleNet
 from ..pictures.files import save_image
 from ..pictures.pixels import resize
 from ..pictures.samples import load_image
@@ -132,38 +133,47 @@ def card(config: TrainConfig, critic: str, styles: tuple[str, ...]) -> dict:
         critic: the backbone that the run took.
         styles: of an adjustable network.
     """
-    plain = settings(config)
-    losses = {f.name: plain[f.name] for f in fields(LossConfig) if plain[f.name] is not None}
-    if config.weights:
-        losses["weights"] = Path(config.weights).name
     content, style = config.layers()
-    return {
-        "style": list(styles) or config.names[0],
+    common = {
         "critic": Path(config.weights).name if config.weights else critic,
-        "losses": losses,
         "content_layers": content,
-        "style_layers": style,
         "dataset": Path(config.dataset).name,
         "image_size": config.image_size,
         "lr": config.lr,
-        "style_size": config.style_size,
-        "stability_weight": config.stability_weight,
         "started_from": Path(config.extend or config.init_model or "").stem or None,
         "seed": config.seed,
         "provenance": config.provenance,
     }
+    if config.objective != "style":
+        return {"objective": config.objective, **common}
+    plain = settings(config)
+    losses = {f.name: plain[f.name] for f in fields(LossConfig) if plain[f.name] is not None}
+    if config.weights:
+        losses["weights"] = Path(config.weights).name
+    return common | {
+        "style": list(styles) or config.names[0],
+        "losses": losses,
+        "style_layers": style,
+        "style_size": config.style_size,
+        "stability_weight": config.stability_weight,
+    }
 
 
 @torch.no_grad()
-def save_sheet(folder: Path, net: TransformerNet, names: tuple[str, ...], step: int) -> Path:
-    """Save the validation photographs as the network paints them now."""
+def save_sheet(folder: Path, net: TransformerNet | UpscaleNet, names: tuple[str, ...], step: int) -> Path:
+    """Save the validation photographs as the network paints or enlarges them now."""
     painted, device = [], next(net.parameters()).device
-    height, blends = (96, [net.blend(name) for name in names]) if net.config.styles else (256, [None])
+    height, blends = 256, [()]
+    if getattr(net.config, "styles", ()):
+        height, blends = 96, [(net.blend(name),) for name in names]
     for name in VALIDATION:
         photo = load_image(name)
         size = (height, round(photo.shape[-1] * height / photo.shape[-2]))
-        photo = resize(photo, size).to(device)
-        painted.append(torch.cat([photo, *(net(photo, blend) for blend in blends)], 2).cpu())
+        photo = start = resize(photo, size).to(device)
+        if isinstance(net, UpscaleNet):
+            photo = photo[..., : size[1] // SCALE * SCALE]
+            start = resize(photo, (height // SCALE, size[1] // SCALE))
+        painted.append(torch.cat([photo, *(net(start, *blend) for blend in blends)], 2).cpu())
     path = folder / "samples" / f"{step:06d}.jpg"
     return save_image(torch.cat(painted, 3), path, quality=88)
 

@@ -1,4 +1,4 @@
-"""What a training begins with: the network, the device, the precision."""
+"""What a training begins with: the network, what judges it, the device, the precision."""
 
 from dataclasses import replace
 
@@ -9,11 +9,17 @@ from accelerate.state import AcceleratorState, GradientState
 from ..devices import best_device, best_precision
 from ..painting.models import adjustable, load_transformer
 from ..painting.network import TransformerNet
+from ..painting.upscale import UpscaleNet, load_upscaler
+from ..pictures.photos import PhotoFolder
 from .config import TrainConfig
+from .objective import StyleObjective
+from .upscaling import UpscaleObjective
 
 
-def first_network(config: TrainConfig) -> TransformerNet:
+def first_network(config: TrainConfig) -> TransformerNet | UpscaleNet:
     """The network that a training begins with."""
+    if config.objective != "style":
+        return load_upscaler(config.init_model) if config.init_model else UpscaleNet()
     if config.extend:
         old = load_transformer(config.extend)
         if not old.config.styles or set(old.config.styles) & set(config.names):
@@ -25,6 +31,19 @@ def first_network(config: TrainConfig) -> TransformerNet:
     if len(config.names) == 1 and not (init and init.config.styles):
         return init or TransformerNet(config.network)
     return adjustable(init, config.names) if init else TransformerNet(replace(config.network, styles=config.names))
+
+
+def make_objective(
+    config: TrainConfig, net: TransformerNet | UpscaleNet, photos: PhotoFolder, device: torch.device
+) -> StyleObjective | UpscaleObjective:
+    """What judges a batch: `objective(model, crops)` gives losses by name, of which `total` is minimised."""
+    if config.objective != "style":
+        return UpscaleObjective(config, device)
+    styles = net.config.styles
+    objective = StyleObjective(config, rows=len(styles) + 1 if styles else 0, device=device)
+    if styles:
+        objective.balance_styles(photos)
+    return objective
 
 
 def train_only_rows(net: TransformerNet, names: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Train a fast network (Johnson et al. 2016) on one style or several, on any device, losing nothing when stopped.
+"""Train a network to paint or to enlarge (Johnson et al. 2016), on any device, losing nothing when stopped.
 
 Every random choice is a function of the seed and of the step's number: a checkpoint holds the network,
 the optimiser, the gradient scaler and how many steps are done, and from that the learning rate, the
@@ -20,12 +20,12 @@ from ..errors import CheckpointError, say
 from ..limits import Natural, checked
 from ..painting.models import save_transformer
 from ..painting.network import TransformerNet
+from ..painting.upscale import UpscaleNet
 from ..pictures.photos import PhotoFolder, StepSampler, collate
 from ..storage import let_go
 from . import runs
 from .config import MAY_CHANGE, TrainConfig, TrainState
-from .objective import StyleObjective
-from .start import first_network, make_accelerator, train_only_rows
+from .start import first_network, make_accelerator, make_objective, train_only_rows
 
 
 class Trainer:
@@ -46,11 +46,8 @@ class Trainer:
         self.device, main = self.accelerator.device, self.accelerator.is_main_process
         torch.manual_seed(config.seed)
         self.net = first_network(config).train().requires_grad_(True)
-        styles = self.net.config.styles
-        self.objective = StyleObjective(config, rows=len(styles) + 1 if styles else 0, device=self.device)
+        self.objective = make_objective(config, self.net, self.photos, self.device)
         self._known = self._settings()  # now, for a file may be replaced while the run goes on
-        if styles:
-            self.objective.balance_styles(self.photos)
         if config.extend:
             train_only_rows(self.net, config.names)
         if config.compile:
@@ -208,15 +205,15 @@ class Trainer:
         runs.save_checkpoint(self.config.folder / "state.pth", self._state(), self._known)
         return sheet
 
-    def trained(self) -> TransformerNet:
+    def trained(self) -> TransformerNet | UpscaleNet:
         """A copy of the network as it is now, on the CPU, with its card."""
-        net = TransformerNet(self.net.config, self.card())
+        net = type(self.net)(self.net.config, self.card())
         net.load_state_dict({name: t.detach().cpu() for name, t in self.net.state_dict().items()})
         return net.eval().requires_grad_(False)
 
     def card(self) -> dict:
         """What a user of the network should know of its making."""
-        return runs.card(self.config, self.objective.loss.extractor.backbone, self.net.config.styles) | {
+        return runs.card(self.config, self.config.backbone, getattr(self.net.config, "styles", ())) | {
             "photographs": len(self.photos),
             "pictures_per_step": self.pictures_per_step,
             "steps": self.count,
@@ -249,7 +246,7 @@ class Trainer:
 
 
 @checked
-def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = None) -> TransformerNet:
+def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = None) -> TransformerNet | UpscaleNet:
     """Train to the end, or to Ctrl-C, saving on the way; the same call again goes on where it stopped.
 
     Args:
@@ -271,7 +268,7 @@ def train(config: TrainConfig, callback: Callable[[TrainState], None] | None = N
         let_go(config.folder, trainer)
 
 
-def _train(trainer: Trainer, callback: Callable[[TrainState], None] | None) -> TransformerNet:
+def _train(trainer: Trainer, callback: Callable[[TrainState], None] | None) -> TransformerNet | UpscaleNet:
     config, main = trainer.config, trainer.accelerator.is_main_process
     with (
         runs.stop_signals() as stopped,
@@ -289,7 +286,7 @@ def _train(trainer: Trainer, callback: Callable[[TrainState], None] | None) -> T
                     continue
                 if main:
                     runs.write_log(config.folder, state, trainer.rate())
-                bar.set_postfix(content=state.losses["content"], style=state.losses["style"])
+                bar.set_postfix({n: state.losses[n] for n in ("content", "style", "pixels") if n in state.losses})
                 sheet = trainer.save() if ends or not trainer.count % config.checkpoint_every else None
                 if callback and main:
                     callback(replace(state, sheet=sheet))
