@@ -22,6 +22,7 @@ from .painting.gatys import GatysConfig, GatysPainter
 from .painting.models import load_transformer, model_files, save_transformer
 from .painting.network import TransformerConfig, TransformerNet
 from .painting.stylize import Film, stylize
+from .painting.upscale import enlarge
 from .painting.video import VideoConfig, paint_video, stylize_video
 from .pictures.colour import recolour
 from .pictures.downloads import fetch_coco
@@ -53,6 +54,7 @@ __all__ = [
     "TransformerNet",
     "VideoConfig",
     "WeightsError",
+    "enlarge",
     "export_onnx",
     "fetch_coco",
     "gram",

@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
 
 from ..critic.extractor import BUNDLED
 from ..devices import available
 from ..errors import CheckpointError, ImageError
 from ..limits import between, check_fields, checked
-from ..pictures.files import Source, alpha_of, to_pil, to_tensor
+from ..pictures.convert import alpha_of, to_tensor
+from ..pictures.files import Source
 from ..pictures.samples import open_image
 from .models import build_own, read_model
 from .network import Width
@@ -136,12 +138,14 @@ def enlarge(content: Source, model: UpscaleNet | str | Path = "perceptual", scal
     return large if scale == SCALE else bicubic(large, scale / SCALE).clamp_(0, 1)
 
 
-def enlarge_picture(picture: Image.Image, net: UpscaleNet, scale: Literal[2, 4] = 4) -> Image.Image:
-    """Enlarge `RGB`, or `RGBA` with its transparency; colours under transparent pixels do not show."""
-    colours, alpha = enlarge(picture, net, scale), alpha_of(picture)  # colours: on white
+def spread_colours(picture: Image.Image) -> Tensor:
+    """Colours `(1, 3, H, W)` without transparency: those of opaque pixels reach under the transparent ones beside them.
+
+    So neither white nor what is hidden there shows at the edge, when the transparency is put back.
+    """
+    alpha = alpha_of(picture)
     if alpha is None:
-        return to_pil(colours)
-    alpha = enlarge(alpha.convert("RGB"), net, scale).mean(1, keepdim=True)  # (1, 1, H, W)
-    result = to_pil((colours + alpha - 1) / alpha.clamp_min(1 / 255))  # the white taken out again
-    result.putalpha(to_pil(alpha.expand(-1, 3, -1, -1)).convert("L"))
-    return result
+        return to_tensor(picture)
+    colours, alpha = (to_tensor(part.convert("RGB")) for part in (picture, alpha))
+    near = gaussian_blur(torch.cat([colours * alpha, alpha[:, :1]], 1), 9, 2.0)  # (1, 4, H, W)
+    return alpha * colours + (1 - alpha) * near[:, :3] / near[:, 3:].clamp_min(1e-3)

@@ -1,25 +1,18 @@
-"""The command `nst`: paint and train from a terminal; its flags are the fields of the configs."""
+"""The command `nst`: paint, enlarge and train from a terminal; its flags are the fields of the configs."""
 
-import inspect
-import io
 import os
-import re
 import sys
 import textwrap
-from contextlib import redirect_stderr
-from dataclasses import asdict, fields, is_dataclass
-from difflib import get_close_matches
-from functools import partial, wraps
-from itertools import dropwhile, takewhile
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_type_hints
+from typing import Annotated, Literal
 
 import tyro
 from accelerate import PartialState
 from PIL import Image
 from torch import Tensor
 
-from ..critic.presets import PRESETS, Preset, with_preset
+from ..critic.presets import Preset
 from ..devices import best_device
 from ..errors import NstError, say
 from ..limits import Side, UnitFloat, between, checked
@@ -29,6 +22,8 @@ from ..painting.gatys import GatysConfig
 from ..painting.models import Values, load_transformer, model_files
 from ..painting.polish import style_pictures
 from ..painting.stylize import Film, stylize
+from ..painting.upscale import enlarge as enlarge_picture
+from ..painting.upscale import load_upscaler, spread_colours
 from ..painting.video import paint_video, stylize_video
 from ..pictures.colour import ColourMethod
 from ..pictures.downloads import fetch_coco
@@ -38,6 +33,7 @@ from ..training.config import TrainConfig
 from ..training.trainer import train
 from .films import FilmConfig, film_of, shares
 from .jobs import BrushConfig, Jobs, OutputConfig, run
+from .parser import as_flag, deferred, flags_of, parse
 
 
 def stylize_command(
@@ -95,6 +91,7 @@ def paint_command(
     device: str | None = None,
     fit: bool = False,
     passes: Literal[1, 2] = 2,
+    enlarge: bool = False,
     values: Values = "0-255",
     bgr: bool = False,
 ) -> None:
@@ -115,6 +112,7 @@ def paint_command(
         device: cpu, cuda, mps; by default the best there is.
         fit: where the memory does not suffice, paint at the largest size that fits.
         passes: 2, half a cell of the network apart, against a weave in flat areas; 1 for half the time.
+        enlarge: make the painting four times as large afterwards, as `nst enlarge` does.
         values: of a network from elsewhere: what it reads and writes.
         bgr: of a network from elsewhere: it reads and writes blue first.
     """
@@ -124,22 +122,53 @@ def paint_command(
     _ = brush.polish and style_pictures(net, blend, brush.polish_style)
     settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour, **asdict(brush)}
     settings |= {"mask": mask} if mask else {}
+    settings |= {"enlarge": enlarge} if enlarge else {}
+    upscaler = load_upscaler().to(best_device(device)) if enlarge else None
     settings |= {"style": style, "strength": strength} if net.config.styles else {}
 
     if target := film_of(content, Path(model).stem, saving.output, clip):
-        if brush != BrushConfig():
-            raise ValueError(f"{content[0]}: is a clip; --stroke-size and --polish are for pictures")
+        if enlarge or brush != BrushConfig():
+            raise ValueError(f"{content[0]}: is a clip; --stroke-size, --polish and --enlarge are for pictures")
         told = {"preserve_colour": preserve_colour, "passes": passes, "styles": styles, "strength": strength}
         return say(f"{paint_video(content[0], net, target, clip.video(size, fit), mask=mask, **told)}: painted")
 
     def painter(picture: Image.Image, side: int) -> Tensor:
-        return paint(picture, net, side, preserve_colour, styles, strength, fit, passes, mask, **asdict(brush))
+        painted = paint(picture, net, side, preserve_colour, styles, strength, fit, passes, mask, **asdict(brush))
+        return enlarge_picture(painted, upscaler) if upscaler else painted
 
     run(Jobs(content, Path(model).stem, saving.output), saving, size, painter, settings, content_scale)
 
 
+def enlarge_command(
+    content: tyro.conf.Positional[tuple[str, ...]],
+    saving: tyro.conf.OmitArgPrefixes[OutputConfig],
+    scale: Literal[2, 4] = 4,
+    model: str = "perceptual",
+    device: str | None = None,
+) -> None:
+    """Make pictures four times or twice as large (super-resolution, Johnson et al. 2016).
+
+    Args:
+        content: photographs or paintings: files, folders, or samples' names.
+        saving: where the results go; by default CONTENT_x4.png in this folder, and for a folder FOLDER_x4 beside it.
+        scale: 4, or 2.
+        model: perceptual (sharp), pixels (close to the original), or the file of a network of `nst train --objective`.
+        device: cpu, cuda, mps; by default the best there is.
+    """
+    net = load_upscaler(model).to(best_device(device))
+    jobs = Jobs(content, f"x{scale}", saving.output, "enlarged")
+    run(
+        jobs,
+        saving,
+        None,
+        lambda picture, side: enlarge_picture(spread_colours(picture), net, scale),
+        {"model": model, "scale": scale},
+        1 / scale,
+    )
+
+
 def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset | None = None) -> None:
-    """Train a fast network (Johnson et al. 2016) on a style, or on several; the same command again goes on.
+    """Train a network to paint or to enlarge (Johnson et al. 2016); the same command again goes on.
 
     Args:
         config: settings of the training.
@@ -147,7 +176,8 @@ def train_command(config: tyro.conf.OmitArgPrefixes[TrainConfig], preset: Preset
     """
     train(config)
     if PartialState().is_main_process:
-        say(f"{config.save_model}: paint with `nst paint PHOTO --model {config.save_model}`")
+        command = "paint" if config.objective == "style" else "enlarge"
+        say(f"{config.save_model}: {command} with `nst {command} PHOTO --model {config.save_model}`")
 
 
 def models_command() -> None:
@@ -209,88 +239,23 @@ def samples_command() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `nst`; wrong input ends with one line and exit code 2."""
-    functions = [stylize_command, paint_command, train_command, models_command, export_command]
+    functions = [stylize_command, paint_command, enlarge_command, train_command, models_command, export_command]
     functions += [photos_command, samples_command]
-    commands = {f.__name__.removesuffix("_command"): _deferred(checked(f)) for f in functions}
+    commands = {f.__name__.removesuffix("_command"): deferred(checked(f)) for f in functions}
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console that lacks a letter gets a question mark
     try:
-        _parse(commands, arguments, _flags(functions))()
+        parse(commands, arguments, flags_of(functions), __doc__)()
         sys.stdout.flush()  # here, where a reader that has gone is understood
     except (NstError, ValueError) as error:
-        print(f"nst: {_as_flag(str(error))}", file=sys.stderr)
+        print(f"nst: {as_flag(str(error))}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader has gone, as in `nst models | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains on leaving
         sys.exit(141)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _deferred(command):
-    """The command with the same flags, but returned ready to run instead of run."""
-    return wraps(command)(lambda *args, **kwargs: partial(command, *args, **kwargs))
-
-
-def _flags(functions) -> list[str]:
-    """The flags of all commands."""
-    names: list[str] = []
-    for hints in map(get_type_hints, functions):
-        names += hints
-        names += [field.name for hint in hints.values() if is_dataclass(hint) for field in fields(hint)]
-    return [f"--{name.replace('_', '-')}" for name in names]
-
-
-def _with_preset(command, arguments: list[str]):
-    """The command whose settings begin with a preset's values, where one is asked for; what is given replaces them."""
-    hints, asked = get_type_hints(command, include_extras=True), re.search(r"--preset[= ](\w+)", " ".join(arguments))
-    if asked and asked[1] in PRESETS and "preset" in hints:
-        settings, *marks = get_args(hints["config"])
-        new, signature = with_preset(settings, asked[1]), inspect.signature(command)
-        del command.__wrapped__  # or tyro reads the annotations there
-        command.__signature__, command.__annotations__ = signature, hints | {"config": Annotated[(new, *marks)]}
-    return command
-
-
-def _parse(commands, arguments, flags: list[str]):
-    """The command that the arguments ask for; tyro's boxed message about a wrong one is put in one line."""
-    message, arguments = io.StringIO(), sys.argv[1:] if arguments is None else arguments
-    commands = {name: _with_preset(command, arguments) for name, command in commands.items()}
-    try:
-        with redirect_stderr(message):
-            return tyro.extras.subcommand_cli_from_dict(commands, prog="nst", args=arguments, description=__doc__)
-    except SystemExit as end:
-        lines = [line.strip("│ ") for line in message.getvalue().splitlines()]
-        text = dropwhile(_is_rule, lines[1:])  # below the title there is a rule where the terminal is ASCII
-        said = " ".join(takewhile(lambda line: not _is_rule(line), text))
-        if end.code:
-            print(f"nst: {_as_flag(_plain(said, flags))}", file=sys.stderr)
-        raise
-
-
-def _plain(said: str, flags: list[str]) -> str:
-    """What tyro says of a wrong argument in one plain sentence, with the flag that was meant."""
-    said = re.sub(r"^Error parsing __tyro[^:]*: ", "", said).strip()
-    if wrong := re.match(r"Error parsing (--[\w-]+): no type matching (.*) could be instantiated from \[(.*?)\]", said):
-        flag, wanted, value = wrong.groups()
-        for kind, words in {"INT": "a whole number", "FLOAT": "a number", "|": " or "}.items():
-            wanted = wanted.replace(kind, words)
-        wanted = "numbers with spaces between them" if "..." in wanted else re.sub(r"[{}]", "", wanted)
-        return f"{flag} {value.replace(chr(39), '')}: must be {wanted}"
-    if unknown := re.match(r"Unrecognized options: (--[\w-]+)", said):
-        meant = get_close_matches(unknown[1], flags, 1)
-        return said + (f". Did you mean {meant[0]}?" if meant else "")
-    return said
-
-
-def _as_flag(message: str) -> str:
-    """`style_weight=nan: …` with the name as it is written in a terminal; `content` and `split` have no dashes."""
-    return re.sub(r"^(?!content=|split=)(\w+)=", lambda name: f"--{name[1].replace('_', '-')} ", message)
-
-
-def _is_rule(line: str) -> bool:
-    return "──" in line or "----" in line
 
 
 if __name__ == "__main__":  # for `accelerate launch -m nstlib.screen.cli train …`

@@ -61,9 +61,10 @@ class Job:
 class Jobs(list[Job]):
     """The pictures to paint, and the names of the files that were passed over in folders."""
 
-    def __init__(self, contents: tuple[str, ...], name: str, output: Path | None):
+    def __init__(self, contents: tuple[str, ...], name: str, output: Path | None, done: str = "painted"):
         super().__init__()
         self.skipped: list[str] = []
+        self.done = done  # what becomes of a picture, in a word
         several = len(contents) > 1 or os.path.isdir(contents[0])
         if several and output is not None and output.suffix.lower() in FORMATS and not output.is_dir():
             raise ValueError(f"--output {output}: give a folder, for there are several pictures")
@@ -144,7 +145,7 @@ def run(jobs: Jobs, config: OutputConfig, size: int | None, paint: Painter, sett
         check_bits(job.target, config.bits)
     for folder in {job.target.parent for job in jobs}:
         sweep(folder, age=HOUR)
-    for job in tqdm(jobs, desc="painting", delay=1, disable=len(jobs) == 1):
+    for job in tqdm(jobs, desc=f"pictures {jobs.done}", delay=1, disable=len(jobs) == 1):
         if config.skip_existing and job.target.exists():
             there += 1
             continue
@@ -152,12 +153,12 @@ def run(jobs: Jobs, config: OutputConfig, size: int | None, paint: Painter, sett
             job.target.parent.mkdir(parents=True, exist_ok=True)
             said = _paint_one(job, config, size, scale, paint, {"content": job.source, **settings})
             if len(jobs) == 1:
-                say(f"{job.target}: {said}")
+                say(f"{job.target}: {said.replace('painted', jobs.done)}")
         except (ImageError, OSError) as error:  # OSError: the folder for it cannot be made
             failures.append(str(error))
     if len(jobs) > 1 or there:
         folders = ", ".join(dict.fromkeys(str(job.target.parent) for job in jobs))
-        done = f"{len(jobs) - len(failures) - there} of {len(jobs)} pictures painted into {folders}"
+        done = f"{len(jobs) - len(failures) - there} of {len(jobs)} pictures {jobs.done} into {folders}"
         say("; ".join([done, *([f"{there} were there"] * bool(there)), *([jobs.report()] * bool(jobs.skipped))]))
     if failures:
         raise ImageError("\n     ".join(failures))
