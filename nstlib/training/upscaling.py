@@ -7,8 +7,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ..critic.losses import relative
 from ..painting.upscale import SCALE, bicubic
-from ..pictures.convert import jpeg_bytes, to_tensor
-from ..pictures.files import read_image
+from ..pictures.convert import to_tensor
+from ..pictures.files import jpeg_bytes, read_image
 from ..pictures.pixels import resize
 from .config import TrainConfig
 
