@@ -228,7 +228,7 @@ def _pictures(parts, times, stream, time_base) -> Iterator:
 
 def _sound(out, clip: Clip, end: Fraction | None, open_files: ExitStack) -> Iterator:
     """The clip's packets of sound, with their times; kinds that the film cannot hold are left out, and said."""
-    if clip.path.suffix.lower() not in VIDEO:
+    if clip.path.suffix.lower() not in VIDEO or not clip.path.exists():  # none, or frames that were made
         return iter(())
     source = open_files.enter_context(pyav().open(str(clip.path)))
     tracks = {}

@@ -1,0 +1,63 @@
+"""Make the clip of notebook 11 from scikit-image's photographs: a camera that moves, a thing that moves, a cut.
+
+python data/clip.py
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage import data
+
+import nstlib
+from nstlib.pictures.clips import Clip
+from nstlib.pictures.reel import encode, join
+
+SIZE, FRAMES, CUT, RATE = (192, 320), 75, 50, 25  # height and width; frames; the frame where the scene changes
+
+
+def view(photo: np.ndarray, centre: tuple[float, float], width: float) -> np.ndarray:
+    """What a camera sees that looks at a point of a photograph and is as far away as `width` says, pixels."""
+    scale = SIZE[1] / width
+    matrix = np.float32([[scale, 0, SIZE[1] / 2 - scale * centre[0]], [0, scale, SIZE[0] / 2 - scale * centre[1]]])
+    photo = cv2.GaussianBlur(photo, (0, 0), max(0.01, 0.4 / scale - 0.3))  # what is made smaller, or it shimmers
+    return cv2.warpAffine(photo, matrix, SIZE[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+
+
+def put(scene: np.ndarray, thing: np.ndarray, at: tuple[float, float]) -> np.ndarray:
+    """A round thing before the scene, its edge soft, at any point between the pixels."""
+    side = thing.shape[0]
+    shift = np.float32([[1, 0, at[0] - side / 2], [0, 1, at[1] - side / 2]])
+    y, x = np.mgrid[0:side, 0:side] - (side - 1) / 2
+    disc = np.clip(side / 2 - 1 - np.hypot(x, y), 0, 1).astype(np.float32)
+    mask = cv2.warpAffine(disc, shift, SIZE[::-1])[..., None]
+    return scene + mask * (cv2.warpAffine(thing, shift, SIZE[::-1], borderMode=cv2.BORDER_REFLECT) - scene)
+
+
+def frames() -> Iterator[np.ndarray]:
+    """First the coffee, before which a cat's face flies by; then the astronaut. With the noise of a camera."""
+    coffee, cat, astronaut = data.coffee(), data.chelsea(), data.astronaut()
+    face = cv2.resize(cat[10:250, 100:340], (72, 72), interpolation=cv2.INTER_AREA).astype(np.float32)
+    rng = np.random.default_rng(0)
+    for i in range(FRAMES):
+        t = i / CUT
+        if i < CUT:
+            scene = view(coffee, (250 + 90 * t, 190 + 20 * np.sin(3 * t)), 420 - 60 * t).astype(np.float32)
+            scene = put(scene, face, (40 + 240 * t, 70 + 30 * np.sin(5 * t)))
+        else:
+            scene = view(astronaut, (230 - 60 * (t - 1), 130 + 40 * (t - 1)), 300 + 120 * (t - 1)).astype(np.float32)
+        yield np.rint(scene + rng.normal(0, 1.0, scene.shape)).clip(0, 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    target = Path(nstlib.__file__).parent / "figures" / "clips" / "coffee.mp4"
+    times = [(Fraction(i, RATE), Fraction(1, RATE)) for i in range(FRAMES)]
+    clip = Clip(target, SIZE, Fraction(RATE), Fraction(FRAMES, RATE), Fraction(1, 12_800))
+    part = target.with_suffix(".mkv")
+    target.unlink(missing_ok=True)
+    encode(frames(), part, clip, ".mp4")
+    join([part], times, target, clip, None, {"made by": "data/clip.py"})
+    part.unlink()
+    print(f"{target.name}: {target.stat().st_size // 1000} KB")
