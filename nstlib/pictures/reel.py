@@ -1,5 +1,6 @@
 """A film in the making: finished frames lie beside it, hidden, so that a killed run goes on with the next."""
 
+import glob
 import heapq
 import json
 import math
@@ -51,7 +52,7 @@ class Reel:
         self.folder = output.with_name(f".{output.name}-{key}")
         with writing(output, ImageError):
             self.folder.mkdir(exist_ok=True)
-            if not hold(self.folder):
+            if not hold(self.folder, self):
                 raise ImageError(f"{output}: another run is making this film. Let it finish, or stop it.")
         self.times: list[Times] = []  # of the frames of the clip so far
         self._tidy()
@@ -129,11 +130,12 @@ class Reel:
 
     def close(self, remove: bool = False) -> None:
         """Let the folder go; and remove it, and what other settings have left of this film."""
-        let_go(self.folder)
-        if remove:
-            for folder in self.folder.parent.glob(f".{self.output.name}-????????????"):
-                with suppress(OSError):
+        for folder in self.folder.parent.glob(f".{glob.escape(self.output.name)}-????????????") if remove else ():
+            with suppress(OSError):
+                if hold(folder, self):  # no other run is at it
                     shutil.rmtree(folder)
+                    let_go(folder, self)
+        let_go(self.folder, self)
 
 
 def check_film(path: Path, kinds: Sequence[str] = (*ENDINGS, "")) -> Path:
