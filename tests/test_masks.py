@@ -7,6 +7,7 @@ from PIL import Image
 
 from nstlib import GatysConfig, ImageError, PerceptualLoss, TransformerConfig, TransformerNet, paint, stylize, to_tensor
 from nstlib.critic.extractor import FeatureExtractor
+from nstlib.critic.guides import guides
 from nstlib.critic.losses import LossConfig
 from nstlib.painting.stylize import style_shape
 from nstlib.pictures.samples import open_mask, to_mask, to_style
@@ -120,3 +121,30 @@ def test_a_style_has_no_more_pixels_than_the_content(style, content):
     assert height * width <= area * 1.01  # whole pixels
     assert max(height, width) <= max(content)
     assert height / width == pytest.approx(style[0] / style[1], rel=0.05)  # whole pixels
+
+
+# ── guides ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_features_that_see_the_photograph_do_not_count():
+    left = torch.zeros(1, 1, 4, 12)
+    left[..., :6] = 1
+    for layer, columns in {"relu1_1": 5, "relu2_2": 4, "pool3": 3}.items():
+        (guide,) = guides([left], layer, (4, 12))
+        assert guide[..., :columns].min() == 1 and guide[..., columns:].max() == 0
+    (guide,) = guides([left], "relu2_1", (2, 6))
+    assert guide[0, 0, 0].tolist() == [1, 0, 0, 0, 0, 0]
+
+
+def test_between_two_styles_all_features_count():
+    left = torch.zeros(1, 1, 4, 12)
+    left[..., :6] = 1
+    first, second = guides([left, 1 - left], "relu3_1", (4, 12))
+    assert first.equal(left) and second.equal(1 - left)
+
+
+def test_a_narrow_mask_counts_whole():
+    line = torch.zeros(1, 1, 4, 12)
+    line[..., 5] = 1
+    (guide,) = guides([line], "relu3_1", (4, 12))
+    assert guide.equal(line)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..limits import ImageBatch, UnitFloat, Weight, check_fields, checked
 from ..pictures.pixels import resize
 from .extractor import Backbone, Expected, FeatureExtractor, Pooling, default_backbone
+from .guides import guides
 
 Formula = Literal["scale_free", "gatys2016", "johnson2016"]
 
@@ -289,7 +290,7 @@ class PerceptualLoss(nn.Module):
         if self.masks is None:
             target = sum(share * a for share, a in zip(self.blend, targets, strict=True))
             return distance(self._gram(name, activation), target.expand(activation.shape[0], -1, -1))
-        parts = zip(self.blend, self.masks, targets, strict=True)
+        parts = zip(self.blend, guides(self.masks, name, activation.shape[-2:]), targets, strict=True)
         return sum(share * distance(self._gram(name, activation, mask), a) for share, mask, a in parts)
 
     def _own_distances(self, distance, name, activation, targets, blends, factors) -> Tensor:

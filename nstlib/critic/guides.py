@@ -1,0 +1,19 @@
+"""Guides: where in a picture each style counts, at the size of a layer's features."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def guides(masks: Sequence[Tensor], layer: str, size: Sequence[int]) -> list[Tensor]:
+    """The masks `(1, 1, H, W)` as `(1, 1, h, w)`, without the features that see over the edge of all masks together.
+
+    Beyond that edge the photograph stays. If features that see it counted, the rim would be painted in the opposite
+    colours to make up for it. In block b of VGG they are about b cells wide; a mask that is narrower stays whole.
+    """
+    masks = [F.adaptive_avg_pool2d(mask, size) for mask in masks]
+    reach, beyond = int(layer[4]), 1 - sum(masks).clamp(max=1)  # relu3_1 and pool3 are of block 3
+    inner = 1 - F.max_pool2d(beyond, 2 * reach + 1, stride=1, padding=reach)
+    return [torch.where((mask * inner).amax() > 0, mask * inner, mask) for mask in masks]
