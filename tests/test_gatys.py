@@ -356,35 +356,6 @@ def test_stylize_survives_an_ever_bad_loss(content, style, spoil):
     assert painted.shape == content.shape and is_picture(painted)
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"style_weight": 1e12, "content_weight": 1e12, "tv_weight": 1e12},
-        {"style_weight": 1e38},
-        {"style_weight": 0, "content_weight": 0},
-        {"lr": 1e3},
-        {"lr": 1e30},
-        {"formula": "johnson2016", "style_weight": 1e21},
-        {"formula": "gatys2016", "style_weight": 1e-8},
-    ],
-    ids=str,
-)
-def test_extreme_settings_give_a_picture(content, style, optimiser, settings):
-    assert is_picture(stylize(content, style, replace(QUICK, optimiser=optimiser, steps=12, **settings)))
-
-
-@pytest.mark.parametrize("optimiser", ["adam", "lbfgs"])
-@pytest.mark.parametrize("colour", [(0, 0, 0), (1, 1, 1), (0.5, 0.2, 0.8)])
-def test_flat_pictures_give_a_picture(content, style, optimiser, colour):
-    flat, settings = (
-        torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 24, 32).float(),
-        replace(QUICK, optimiser=optimiser),
-    )
-    for pair in ((flat, style), (content, flat), (flat, flat)):
-        assert is_picture(stylize(*pair, settings))
-
-
 @pytest.mark.parametrize("after", [1, 4])
 def test_interrupt_keeps_the_picture_so_far(content, style, after):
     seen = []
@@ -414,18 +385,7 @@ def test_film(content, style, tmp_path):
         assert saved.size == (20, 15) and len(film.frames) == 5 and saved.n_frames > 1
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        *({"size": value} for value in (15, 0, -4, 99.5, "big")),
-        *({"steps": value} for value in (-1, 1.5)),
-        {"smallest": 8},
-        *({name: value} for name in ("lr", "style_scale") for value in (0, -1, math.nan, math.inf)),
-        {"optimiser": "sgd"},
-        {"preserve_colour": "hue"},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("settings", [{"size": 15}, {"size": 99.5}, {"size": "big"}, {"smallest": 8}], ids=str)
 def test_bad_settings(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         GatysConfig(**settings)

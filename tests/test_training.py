@@ -83,35 +83,13 @@ def cut(config, step):
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),
-    {
-        "steps": (0, -1, 2.0, True, "9"),
-        "epochs": (0, -1, math.nan, math.inf),
-        "batch_size": (0, 1.5, None, True),
-        "accumulate": (0, None),
-        "image_size": (31, 64.0, None),
-        "style_size": (31, None),
-        "max_photos": (0, 1.5),
-        "log_every": (0, None),
-        "checkpoint_every": (0, None),
-        "workers": (-1, None),
-        "lr": (0, -1e-3, math.nan, math.inf),
-        "precision": ("fp8", "half", 16),
-        "save_model": ("net.pth", Path("net")),
-        "style_weight": (-1, math.nan, math.inf),
-        "content_weight": (-1, math.nan),
-        "tv_weight": (-1, math.inf),
-        "stability_weight": (-1, math.nan, math.inf),
-        "style_scales": ((), (2.0,), (1.0, 1.0)),
-        "style_layer_weights": ((1.0,),),
-        "formula": ("gatys",),
-        "backbone": ("vgg11",),
-    }.items(),
+    ("name", "value"),
+    {"image_size": 31, "style_size": 31, "precision": "half", "save_model": "net.pth", "backbone": "vgg11"}.items(),
 )
-def test_bad_settings_are_named(name, values):
-    for value in values:
-        with pytest.raises(ValueError, match=f"^{name}="):
-            TrainConfig(dataset=Path(), style="ink", **{name: value})
+def test_bad_settings_are_named(name, value):
+    """Nonsense for every field is in hostile/test_arguments.py; these look as if they could be meant."""
+    with pytest.raises(ValueError, match=f"^{name}="):
+        TrainConfig(dataset=Path(), style="ink", **{name: value})
 
 
 def test_only_photographs_and_style_must_be_said():
@@ -594,24 +572,6 @@ def test_a_gpu_of_many_is_the_one_that_was_named(config, monkeypatch):
     assert chosen == [torch.device("cuda:1")]
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"PK" + b"\0" * 99])
-def test_damaged_checkpoint(config, damage):
-    cut(config, 5)
-    path = config.folder / "state.pth"
-    path.write_bytes(damage(path.read_bytes()))
-    before = files(config)
-    with pytest.raises(CheckpointError, match=r"state\.pth: cannot be read .*--checkpoint-dir"):
-        train(config)
-    assert files(config) == before
-
-
-def test_checkpoint_that_is_another_kind_of_file(config):
-    config.folder.mkdir()
-    torch.save({"weights": torch.zeros(3)}, config.folder / "state.pth")
-    with pytest.raises(CheckpointError, match=r"state\.pth: cannot be read"):
-        train(config)
-
-
 def test_log_that_was_cut_short(config):
     cut(config, 7)
     with open(config.folder / "log.jsonl", "a") as file:
@@ -681,24 +641,6 @@ def test_ever_bad_loss_stops_and_leaves_the_files(config, spoil):
 # ── files ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("file write failed")])
-def test_full_disk(config, monkeypatch, error):
-    cut(config, 5)
-    path = config.folder / "state.pth"
-    kept = path.read_bytes()
-
-    def full(state, path):
-        path.write_bytes(b"half of it")
-        raise error
-
-    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match=r"state\.pth: cannot be written"):
-        patch.setattr(torch, "save", full)
-        train(config)
-    assert path.read_bytes() == kept and not list(config.folder.glob(".state*"))  # nothing half-written lies about
-    assert same(train(config).state_dict(), train(elsewhere(config)).state_dict())
-    assert log(config) == log(elsewhere(config))
-
-
 @pytest.mark.parametrize("name", ["net", "net/samples"])
 def test_a_file_where_the_folder_should_be(config, tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -759,30 +701,6 @@ def logged(config):
     """How many lines the log has."""
     path = config.folder / "log.jsonl"
     return path.read_text().count("\n") if path.exists() else 0
-
-
-def test_killed_again_and_again(config):
-    config = replace(config, steps=40)
-    moments = [
-        lambda: logged(config) >= 3,  # before the first checkpoint
-        lambda: logged(config) >= 13,
-        lambda: logged(config) >= 22 and any(config.folder.glob(".state-*")),  # while it writes one
-    ]
-    killed = 0
-    for moment in moments:
-        process = start(config)
-        wait_until(moment, process)
-        process.kill()
-        process.communicate()
-        killed += process.returncode == -signal.SIGKILL
-        if (config.folder / "state.pth").exists():
-            step = torch.load(config.folder / "state.pth", weights_only=True)["count"]
-            assert load_transformer(config.save_model).card["steps"] >= step >= 5
-    assert killed >= 2  # the last moment is a short one
-    train(config)
-    train(elsewhere(config))
-    assert same(weights(config), weights(elsewhere(config))) and log(config) == log(elsewhere(config))
-    assert load_transformer(config.save_model).card["steps"] == 40
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -21,7 +21,7 @@ from PIL import Image
 
 from nstlib import ImageError, fetch_coco, load_image
 from nstlib.critic.extractor import vgg_weights
-from nstlib.pictures import photos, samples
+from nstlib.pictures import downloads, samples
 from nstlib.pictures.samples import Masterpiece
 
 # what requests and pooch raise on a bad answer keeps its socket until the garbage is collected
@@ -98,8 +98,8 @@ def server(tmp_path, monkeypatch, serve):
     piece = Masterpiece("A", "Sketch", "1900", "o/r/c/sketch.png", hashlib.sha256(painting()).hexdigest())
     monkeypatch.setattr(samples, "MASTERPIECES", {"sketch": piece})
     monkeypatch.setattr(samples, "HOST", host)
-    monkeypatch.setattr(photos, "COCO", host)
-    monkeypatch.setattr(photos, "COCO_SPLITS", {"val2017": hashlib.sha256(archive()).hexdigest()})
+    monkeypatch.setattr(downloads, "COCO", host)
+    monkeypatch.setattr(downloads, "COCO_SPLITS", {"val2017": hashlib.sha256(archive()).hexdigest()})
     monkeypatch.setenv("NSTLIB_CACHE", str(tmp_path / "cache"))
     return server
 
@@ -214,7 +214,7 @@ def test_a_host_may_send_us_on_to_another_of_its_addresses(server):
 
 
 def test_all_addresses_are_https():
-    addresses = [samples.HOST, photos.COCO, vgg_weights("vgg16").url, vgg_weights("vgg19").url]
+    addresses = [samples.HOST, downloads.COCO, vgg_weights("vgg16").url, vgg_weights("vgg19").url]
     assert all(address.startswith("https://") for address in addresses)
     assert not [path.name for path in (ROOT / "nstlib").glob("*.py") if "http://" in path.read_text(encoding="utf-8")]
 
@@ -296,7 +296,7 @@ def test_nobody_there(server, tmp_path, monkeypatch, survived):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # taken, but nobody listens
         address = f"http://127.0.0.1:{free.getsockname()[1]}/"
-        monkeypatch.setattr(photos, "COCO", address)
+        monkeypatch.setattr(downloads, "COCO", address)
         monkeypatch.setattr(samples, "HOST", address)
         with pytest.raises(ImageError, match=r"broke off .*Run the same command again"):
             fetch_coco("val2017", tmp_path / "photos")
@@ -351,7 +351,7 @@ def test_nothing_is_unpacked_outside_its_folder(name, link, server, tmp_path, mo
         else:
             file.writestr(name, b"evil")
     server.reply = honest(buffer.getvalue())
-    monkeypatch.setattr(photos, "COCO_SPLITS", {"val2017": hashlib.sha256(buffer.getvalue()).hexdigest()})
+    monkeypatch.setattr(downloads, "COCO_SPLITS", {"val2017": hashlib.sha256(buffer.getvalue()).hexdigest()})
     folder = tmp_path / "a" / "b" / "photos"
     try:
         fetch_coco("val2017", folder)
@@ -381,12 +381,12 @@ def test_a_name_is_a_samples_or_a_files_and_never_an_address(name, server, tmp_p
 
 PROGRAM = """
 import sys
-from nstlib.pictures import photos
+from nstlib.pictures import downloads
 from nstlib.pictures import samples
 from nstlib import ImageError, fetch_coco, load_image
 what, host, sha256, folder = sys.argv[1:]
-photos.COCO = samples.HOST = host
-photos.COCO_SPLITS = {"val2017": sha256}
+downloads.COCO = samples.HOST = host
+downloads.COCO_SPLITS = {"val2017": sha256}
 samples.MASTERPIECES = {"sketch": samples.Masterpiece("A", "Sketch", "1900", "sketch.png", sha256)}
 try:
     print("done", load_image("sketch").sum().item() if what == "painting" else fetch_coco("val2017", folder))

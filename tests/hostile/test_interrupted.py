@@ -20,6 +20,7 @@ from PIL import Image
 from nstlib.painting.models import load_transformer
 from nstlib.pictures.samples import open_image
 from nstlib.screen import cli
+from nstlib.training import runs
 from nstlib.training.trainer import Trainer
 
 REPOSITORY = Path(__file__).parents[2]
@@ -308,20 +309,20 @@ def disk(request, tmp_path):
 def test_a_training_on_a_full_disk_stops_with_a_line_and_goes_on_later(
     photos, victims, disk, tmp_path, capsys, monkeypatch, survived, times
 ):
-    rng, log, stopped = random.Random(8), Trainer.log, 0
+    rng, write_log, stopped = random.Random(8), runs.write_log, 0
     victims.finish(training(photos, tmp_path / "whole"))
     expected = result(tmp_path / "whole")
     monkeypatch.setattr("nstlib.training.runs.VALIDATION", ("cat",))
     for _ in range(8 * times):
         folder, at, left = disk.folder / "run", rng.choice([2, 3, 6, 8, 9, 12]), rng.randint(1, 150_000)
 
-        def fill(self, state, at=at, left=left):
+        def fill(folder, state, lr, at=at, left=left):
             if state.step == at:
                 disk.fill(left)
-            log(self, state)
+            write_log(folder, state, lr)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Trainer, "log", fill)
+            patch.setattr(runs, "write_log", fill)
             status, said = say(training(photos, folder), capsys)
         disk.empty()
         check_training(folder)

@@ -259,6 +259,7 @@ def spoiled(state: dict, name: str) -> dict[str, dict]:
         "scalar": torch.tensor(1.0),
         "one number too many": torch.ones(shape[0] + 1, *shape[1:]),
         "another rank": torch.ones(*shape, 1),
+        "twice the inputs": torch.cat([good] * 2, dim=-3 if good.ndim == 4 else 0),
         "complex": good.to(torch.complex64),
         "bool": good.bool(),
         "bytes": good.byte(),
