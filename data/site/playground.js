@@ -13,8 +13,7 @@ function painter() { // a worker with one task at a time; of the paintings asked
   const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })), { type: "module" });
   let queue = [], busy;
   const next = () => {
-    if (busy || !(busy = queue.shift())) return;
-    worker.postMessage(busy.task, busy.task.bitmap ? [busy.task.bitmap] : []);
+    if (!busy && (busy = queue.shift())) worker.postMessage(busy.task, busy.task.bitmap ? [busy.task.bitmap] : []);
   };
   worker.onmessage = ({ data }) => {
     data.error ? busy.reject(new Error(data.error)) : busy.resolve(data);
@@ -42,23 +41,23 @@ function changed() { // something moved: small at once, full size when it rests
   const mine = ++wanted, side = Math.min($("side").value, Math.max(photo.width, photo.height));
   $("save").disabled = true;
   clearTimeout(timer);
-  paint(quick, Math.min(QUICK, side), 1, mine);
+  const small = Math.min(QUICK, side), stroke = Number($("stroke").value);
+  paint(quick, { side: small, passes: 1, stroke: Math.max(1, (stroke * small) / side) }, mine); // as large as at rest
   timer = setTimeout(async () => {
     $("busy").hidden = false;
     full ??= painter();
     if (full.photo !== photo) full({ task: "show", bitmap: await createImageBitmap((full.photo = photo)), limit: LIMIT });
-    await paint(full, side, 2, mine);
+    await paint(full, { side, passes: 2, stroke }, mine);
     $("busy").hidden = mine === wanted;
   }, REST);
 }
 
-async function paint(by, side, passes, mine) {
+async function paint(by, task, mine) {
   const strength = $("strength").value / 100, blend = new Float32Array(styles.length + 1); // the photograph, each style
   blend[0] = 1 - strength;
   shares().forEach((share, i) => (blend[1 + styles.indexOf(corners[i])] += strength * share));
   try {
-    const asked = performance.now(), whole = passes === 2;
-    const answer = await by({ task: "paint", side, passes, blend, stroke: Number($("stroke").value) });
+    const asked = performance.now(), whole = by === full, answer = await by({ task: "paint", blend, ...task });
     if (!answer || 2 * mine + whole < shown) return;
     shown = 2 * mine + whole;
     const { width, height } = answer.image, seconds = (answer.ms / 1000).toPrecision(2);
@@ -121,12 +120,10 @@ document.onpaste = (event) => given(event.clipboardData.files);
 
 const video = document.querySelector("video");
 $("camera").onclick = async () => {
-  try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
-    $("viewfinder").showModal();
-  } catch {
-    complain("There is no camera that this page may use. Allow it in the browser's settings, or choose a file.");
-  }
+  const wish = { video: { facingMode: "environment" } }; // the one at the back, where there are two
+  video.srcObject = await navigator.mediaDevices?.getUserMedia(wish).catch(() => null);
+  if (video.srcObject) return $("viewfinder").showModal();
+  complain("There is no camera that this page may use. Allow it in the browser's settings, or choose a file.");
 };
 $("snap").onclick = async () => (await take(video, "camera.png"), $("viewfinder").close());
 $("viewfinder").onclose = () => video.srcObject.getTracks().forEach((track) => track.stop());
@@ -170,8 +167,8 @@ async function served() { // by service.js, so that the runtime has all cores: o
   await new Promise(() => location.reload());
 }
 
-say();
 $("status").textContent = "Getting the network …";
+say();
 await served().catch(() => {});
 quick = painter();
 await sample($("photographs").firstElementChild);

@@ -1,5 +1,8 @@
 // Paints in the background. The page starts two of these: one paints small and at once, one at full size.
 const MARGIN = 8, HALF = 2, LEAD = [MARGIN, MARGIN - HALF]; // pixels: nstlib's mirrored margin, half a cell of the network
+const sinc = (x) => (x ? Math.sin(x * Math.PI) / (x * Math.PI) : 1);
+const LANCZOS = { reach: 3, weight: (x) => sinc(x) * sinc(x / 3) };
+const CUBIC = { reach: 2, weight: (x) => (x < 1 ? (1.5 * x - 2.5) * x * x + 1 : ((2.5 - 0.5 * x) * x - 4) * x + 2) };
 let ort, session, device, photo, scaled; // scaled: the photograph at the last size asked for
 
 onmessage = async ({ data }) => {
@@ -12,7 +15,8 @@ onmessage = async ({ data }) => {
 };
 
 async function start({ root }) { // the runtime, by WebGPU where there is one
-  device = (await navigator.gpu?.requestAdapter().catch(() => null)) ? "webgpu" : "wasm";
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  device = adapter && !adapter.info?.isFallbackAdapter ? "webgpu" : "wasm"; // a GPU made of software is slower than none
   ort = await import(`${root}ort/ort.${device}.min.mjs`);
   ort.env.wasm.wasmPaths = `${root}ort/`;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
@@ -38,22 +42,22 @@ async function show({ bitmap, limit }) { // a new photograph, on white where it 
 }
 
 async function paint({ side, blend, passes, stroke }) {
-  const began = performance.now();
-  if (scaled?.side !== side) scaled = { side, image: resized(photo, fitted(photo, side)) };
-  let { image } = scaled;
-  if (stroke > 1) { // larger strokes: paint small, enlarge, mix with the photograph, paint again
-    const small = resized(photo, fitted(photo, Math.max(32, Math.round(side / stroke))));
-    const coarse = resized(await painted(small, blend, passes), [image.width, image.height]).data;
-    image = new ImageData(image.data.map((value, i) => Math.round((value + coarse[i]) / 2)), image.width, image.height);
+  const began = performance.now(), share = (1 - blend[0]) / 2;
+  if (scaled?.side !== side) scaled = { side, image: resized(photo, fitted(photo, side), LANCZOS) };
+  let painting; // for larger strokes small at first, then twice as large, from painting and photograph together
+  for (let times = stroke; times >= 1; times = times > 1 ? Math.max(1, times / 2) : 0) {
+    const size = [scaled.image.width, scaled.image.height].map((pixels) => Math.max(1, even(pixels / times)));
+    const image = resized(scaled.image, size, CUBIC), coarse = painting && resized(painting, size, CUBIC).data;
+    const mixed = coarse ? image.data.map((value, i) => Math.round(value + share * (coarse[i] - value))) : image.data;
+    painting = await painted(new ImageData(mixed, ...size), blend, passes);
   }
-  return { image: await painted(image, blend, passes), device, ms: performance.now() - began };
+  return { image: painting, device, ms: performance.now() - began };
 }
 
 // nstlib's `paint`: a mirrored margin; of two passes, half a cell apart, the mean; the margin off again.
 async function painted(image, blend, passes) {
-  const { width, height } = image, out = new ImageData(width, height), planes = [];
+  const { width, height } = image, out = new ImageData(new Uint8ClampedArray(image.data), width), planes = [];
   const row = new ort.Tensor(blend, [1, blend.length]);
-  out.data.fill(255);
   for (let pass = 0; pass < passes; pass++)
     planes.push((await session.run({ picture: padded(image, pass * HALF), blend: row })).painting);
   for (let y = 0, to = 0; y < height; y++)
@@ -67,7 +71,7 @@ async function painted(image, blend, passes) {
 
 function padded({ width, height, data }, skip) { // RGBA as planes in [0, 1]; `skip` fewer at the top and the left
   const [w, h] = [width, height].map((side) => side + 2 * MARGIN - skip), out = new Float32Array(3 * w * h);
-  const mirror = (i, n) => (i < 0 ? -i : i < n ? i : 2 * n - 2 - i);
+  const mirror = (i, n) => ((i = Math.abs(i) % Math.max(1, 2 * n - 2)) < n ? i : 2 * n - 2 - i);
   for (let y = 0, to = 0; y < h; y++)
     for (let x = 0, row = mirror(y + skip - MARGIN, height) * width; x < w; x++, to++) {
       const from = 4 * (row + mirror(x + skip - MARGIN, width));
@@ -76,26 +80,25 @@ function padded({ width, height, data }, skip) { // RGBA as planes in [0, 1]; `s
   return new ort.Tensor(out, [1, 3, h, w]);
 }
 
-function fitted({ width, height }, long) { // [width, height] with this long side; halves go to even, as in Python
-  const even = (x) => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
-  return [width, height].map((side) => Math.max(1, even(side * (long / Math.max(width, height)))));
-}
+const even = (x) => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x)); // halves to even, as in Python
+const fitted = ({ width, height }, long) => // [width, height] with this long side
+  [width, height].map((side) => Math.max(1, even(side * (long / Math.max(width, height)))));
 
-function resized(image, [width, height]) { // Pillow's Lanczos, to the last bit: first across, then down, 8 bits between
+function resized(image, [width, height], filter) { // as Pillow does, to the last bit: across, then down, 8 bits between
   if (image.width === width && image.height === height) return image;
-  const across = resample(image.data, image.width, width, image.height, 4, 4 * image.width, 4 * width);
-  return new ImageData(resample(across, image.height, height, width, 4 * width, 4, 4), width, height);
+  const across = resample(image.data, image.width, width, image.height, 4, 4 * image.width, 4 * width, filter);
+  return new ImageData(resample(across, image.height, height, width, 4 * width, 4, 4, filter), width, height);
 }
 
-function resample(data, from, to, lines, step, line, outLine) { // along one side
-  const scale = from / to, filter = Math.max(1, scale), reach = 3 * filter, out = new Uint8ClampedArray(4 * to * lines);
-  const sinc = (x) => (x ? Math.sin(x * Math.PI) / (x * Math.PI) : 1), outStep = outLine === 4 ? step : 4;
+function resample(data, from, to, lines, step, line, outLine, { reach, weight }) { // along one side
+  const scale = from / to, wide = Math.max(1, scale), out = new Uint8ClampedArray(4 * to * lines);
+  const outStep = outLine === 4 ? step : 4, range = reach * wide;
   for (let i = 0; i < to; i++) {
     const centre = (i + 0.5) * scale, weights = [];
-    const first = Math.max(0, Math.trunc(centre - reach + 0.5)), last = Math.min(from, Math.trunc(centre + reach + 0.5));
+    const first = Math.max(0, Math.trunc(centre - range + 0.5)), last = Math.min(from, Math.trunc(centre + range + 0.5));
     for (let j = first; j < last; j++) {
-      const x = (j - centre + 0.5) * (1 / filter);
-      weights.push(x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0);
+      const x = Math.abs((j - centre + 0.5) * (1 / wide));
+      weights.push(x < reach ? weight(x) : 0);
     }
     const sum = weights.reduce((a, b) => a + b, 0);
     const whole = weights.map((w) => Math.trunc((w / sum) * 2 ** 22 + (w < 0 ? -0.5 : 0.5)));
