@@ -3,6 +3,7 @@
 Screenshots are left in build/browser.
 """
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -64,21 +65,27 @@ def cat(tmp_path) -> Path:
     return nstlib.save_image(nstlib.load_image("cat"), tmp_path / "my cat.png")
 
 
-def test_page_paints_as_nstlib_does(visit, cat):
+STROKES = (1, 3) if "stroke_size" in inspect.signature(nstlib.paint).parameters else (1,)
+
+
+def test_page_paints_as_nstlib_does(visit, cat, monkeypatch):
+    monkeypatch.setenv("NSTLIB_PRECISION", "float32")  # as the page computes
     desk = visit()
     desk.slide("strength", 70)
     desk.page.locator("#map").press("ArrowRight")
-    corners = desk.page.inner_text("#mix")
-    assert corners == "starry night 95 %, great wave 5 %"
+    assert desk.page.inner_text("#mix") == "starry night 95 %, great wave 5 %"
     desk.change(lambda: desk.page.set_input_files("#file", cat))
-    for side, size in ((512, None), (256, 256)):  # its own size, and one that it is brought to
-        desk.change(lambda side=side: desk.page.select_option("#side", str(side)))
-        ours = nstlib.paint(cat, "studio", size=size, styles={"starry_night": 95, "great_wave": 5}, strength=0.7)
+    asked = {"styles": {"starry_night": 95, "great_wave": 5}, "strength": 0.7}
+    for side, stroke in [(512, stroke) for stroke in STROKES] + [(256, 1)]:  # its own size, and one it is brought to
+        desk.page.select_option("#side", str(side))
+        desk.change(lambda stroke=stroke: desk.slide("stroke", stroke))
+        more = {"stroke_size": float(stroke)} if stroke > 1 else {}
+        ours = nstlib.paint(cat, "studio", size=256 if side == 256 else None, **asked, **more)
         ours = np.asarray(nstlib.to_pil(ours)).astype(int)
         assert desk.pixels().shape == ours.shape
         # WebAssembly sums in another order than torch: 16 layers of float32, then both are rounded to 8 bits
-        assert np.abs(desk.pixels() - ours).max() <= 2
-    assert "WebAssembly" in desk.page.inner_text("#status"), "there is no WebGPU here, and none was looked for in vain"
+        assert np.abs(desk.pixels() - ours).max() <= 2, (side, stroke)
+    assert "WebAssembly" in desk.page.inner_text("#status"), "there is no WebGPU here"
     assert not [url for url in desk.requests if "webgpu" in url]
     assert desk.errors == []
 
