@@ -110,7 +110,7 @@ async function take(source, name, button) { // a file, or the camera's video; bu
 }
 
 const sample = async (button) => take(await (await fetch(button.value)).blob(), button.value.replace(/.*\//, ""), button);
-const given = (files) => files[0] && take(files[0], files[0].name);
+const given = ([file]) => file && take(file, file.name);
 $("photographs").onclick = ({ target }) => target.closest("button") && sample(target.closest("button"));
 $("file").onchange = () => (given([...$("file").files]), ($("file").value = "")); // the same file can be chosen again
 document.ondragover = (event) => (event.preventDefault(), document.body.classList.add("over"));
@@ -120,11 +120,12 @@ document.onpaste = (event) => given(event.clipboardData.files);
 
 const video = document.querySelector("video");
 $("camera").onclick = async () => {
-  const wish = { video: { facingMode: "environment" } }; // the one at the back, where there are two
-  video.srcObject = await navigator.mediaDevices?.getUserMedia(wish).catch(() => null);
+  $("snap").disabled = true; // until there is a picture
+  video.srcObject = await navigator.mediaDevices?.getUserMedia({ video: { facingMode: "environment" } }).catch(() => null);
   if (video.srcObject) return $("viewfinder").showModal();
   complain("There is no camera that this page may use. Allow it in the browser's settings, or choose a file.");
 };
+video.onplaying = () => ($("snap").disabled = false);
 $("snap").onclick = async () => (await take(video, "camera.png"), $("viewfinder").close());
 $("viewfinder").onclose = () => video.srcObject.getTracks().forEach((track) => track.stop());
 
@@ -167,7 +168,6 @@ async function served() { // by service.js, so that the runtime has all cores: o
   await new Promise(() => location.reload());
 }
 
-$("status").textContent = "Getting the network …";
 say();
 await served().catch(() => {});
 quick = painter();
