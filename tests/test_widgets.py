@@ -339,6 +339,24 @@ def test_playground_saves_at_full_size(playground, tmp_path):
     assert "b00020" in playground.message.value
 
 
+def test_playground_polishes(playground, tmp_path, monkeypatch):
+    monkeypatch.setattr("nstlib.screen.playground.POLISH", 2)
+    playground.strokes.value = 2.0
+    playground.paint(96)
+    painted = playground.image
+    playground.polish_button.click()
+    assert playground.image.shape == painted.shape and not torch.equal(playground.image, painted)
+    playground.file.value = str(tmp_path / "mine.png")
+    polished = playground.image
+    playground.save_button.click()
+    assert playground.image is polished, "not painted again"
+    settings = nst.settings_of(tmp_path / "mine.png")
+    assert (settings["polish"], settings["stroke_size"]) == (2, 2.0)
+    monkeypatch.setattr("nstlib.pictures.samples.PAINTINGS", {})
+    playground.polish_button.click()
+    assert "polish needs the picture of the style" in playground.message.value
+
+
 def test_a_new_playground_closes_the_old_one(playground):
     new = Playground(playground.net, quick=64, size=96)
     before = playground.picture.value

@@ -120,7 +120,8 @@ def paint_command(
     styles = shares(style)
     blend = asked_blend(net, styles, strength)  # what it does not have is said before any work is done
     _ = brush.polish and style_pictures(net, blend, brush.polish_style)
-    settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour, **asdict(brush)}
+    settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour}
+    settings |= asdict(brush) if brush != BrushConfig() else {}
     settings |= {"mask": mask} if mask else {}
     settings |= {"enlarge": enlarge} if enlarge else {}
     upscaler = load_upscaler().to(best_device(device)) if enlarge else None
