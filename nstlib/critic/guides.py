@@ -11,9 +11,13 @@ def guides(masks: Sequence[Tensor], layer: str, size: Sequence[int]) -> list[Ten
     """The masks `(1, 1, H, W)` as `(1, 1, h, w)`, without the features that see over the edge of all masks together.
 
     Beyond that edge the photograph stays. If features that see it counted, the rim would be painted in the opposite
-    colours to make up for it. In block b of VGG they are about b cells wide; a mask that is narrower stays whole.
+    colours to make up for it. In block b of VGG they are about b cells wide. A mask that is narrower than that counts
+    in the first block alone, whole.
     """
     masks = [F.adaptive_avg_pool2d(mask, size) for mask in masks]
     reach, beyond = int(layer[4]), 1 - sum(masks).clamp(max=1)  # relu3_1 and pool3 are of block 3
     inner = 1 - F.max_pool2d(beyond, 2 * reach + 1, stride=1, padding=reach)
-    return [torch.where((mask * inner).amax() > 0, mask * inner, mask) for mask in masks]
+    shrunk = [mask * inner for mask in masks]
+    if reach > 1:
+        return shrunk
+    return [torch.where(small.amax() > 0, small, mask) for small, mask in zip(shrunk, masks, strict=True)]
