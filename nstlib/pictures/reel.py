@@ -158,7 +158,7 @@ def save_animation(frames: Iterable[np.ndarray], spans: Sequence[Fraction], path
     kind, images = ANIMATED[path.suffix.lower()], (Image.fromarray(frame) for frame in frames)
     first, later = next(images), list(images) if kind == "PNG" else images  # Pillow looks through those twice
     options = {"duration": [round(1000 * span) for span in spans], "loop": 0}
-    options |= {"quality": 85, "method": 3} if kind == "WEBP" else {}
+    options |= {"quality": 80, "method": 4} if kind == "WEBP" else {}
     return write_picture(first, path, kind, save_all=True, append_images=later, **options)
 
 
