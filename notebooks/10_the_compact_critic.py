@@ -22,7 +22,7 @@
 #
 # Time: 10 seconds on two CPU cores
 #
-# Previous: [09 · Experiments](09_experiments.ipynb)
+# Previous: [09 · Experiments](09_experiments.ipynb) · Next: [11 · Moving pictures](11_video.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -282,4 +282,4 @@ show([pairs.crop((354 * i, 0, 354 * i + 346, 520)) for i in range(5)], columns=3
 # - Y. He, X. Zhang, J. Sun: *Channel Pruning for Accelerating Very Deep Neural Networks*, ICCV 2017.
 # - G. Hinton, O. Vinyals, J. Dean: *Distilling the Knowledge in a Neural Network*, 2015.
 #
-# Previous: [09 · Experiments](09_experiments.ipynb)
+# Previous: [09 · Experiments](09_experiments.ipynb) · Next: [11 · Moving pictures](11_video.ipynb)

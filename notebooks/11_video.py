@@ -121,12 +121,14 @@ print(f"noise of 2/255 in the clip becomes {float((a - b).std()) / 2**0.5:.1f}/2
 # %%
 here, last = frames[12], frames[11]
 flow = optical_flow(here, last)
-y, x = np.mgrid[8:height:12, 8:size:12]
-figure, axis = plt.subplots(figsize=(9, 5.4))
-axis.imshow(here)
-axis.quiver(x, y, *flow[y, x].transpose(2, 0, 1), color="white", angles="xy", scale_units="xy", scale=0.25, width=0.003)
-axis.set(title="where each pixel came from; arrows four times as long as the motion", xticks=[], yticks=[])
-plt.show()
+arrows = cv2.resize(here, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+for y, x in np.ndindex(height // 12, size // 12):
+    foot = np.array([12 * x + 8, 12 * y + 8])
+    tip = foot + 4 * flow[foot[1], foot[0]]  # four times as long as the motion
+    cv2.arrowedLine(
+        arrows, *((4 * point).round().astype(int).tolist() for point in (foot, tip)), (255, 255, 255), 2, 16
+    )
+nst.show([Image.fromarray(arrows)], ["where each pixel came from"], height=320)
 
 # %% [markdown]
 # The camera's pan and zoom are there, and the face flies the other way. Now the flow *warps* the last frame onto this one. But some
@@ -277,7 +279,7 @@ nst.show([Image.fromarray(image) for image in guesses.values()], list(guesses), 
 # All three seconds, over the cut, at ten frames a second. The same line makes an `.mp4` from a video, with its sound, copied packet by packet:
 
 # %%
-path = nst.paint_video(clip.path, model, folder / "film.webp", nst.VideoConfig(size=224, fps=10), passes=1)
+path = nst.paint_video(clip.path, model, folder / "film.webp", nst.VideoConfig(size=200, fps=10), passes=1)
 print(f"{path.stat().st_size // 1000} KB")
 display(Shown(data=path.read_bytes(), format="webp"))
 
