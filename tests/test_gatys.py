@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from importlib import import_module
 from itertools import pairwise
 
 import pytest
@@ -16,8 +17,10 @@ from nstlib.painting.gatys import GatysConfig, GatysPainter
 from nstlib.painting.memory import Need
 from nstlib.painting.stylize import Film, pyramid, stylize
 from nstlib.pictures.files import save_image
+from nstlib.pictures.pixels import resize
 
 pytestmark = pytest.mark.numeric
+stylize_room = import_module("nstlib.painting.stylize")  # its name is also its function's
 QUICK = GatysConfig(backbone="compact", size=32, smallest=16, steps=3, device="cpu")
 
 
@@ -404,3 +407,35 @@ def test_bad_arguments(content, style, photo_file):
         GatysPainter(content, [style], QUICK, image=style)
     with pytest.raises(ValueError, match="device='abacus'"):
         best_device("abacus")
+
+
+# ── posters ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_strokes_and_steps_of_a_poster():
+    """Above the reference strokes grow with the root of the size, and steps shrink as it grows."""
+    config = replace(QUICK, steps=60, style_scale=0.5)
+    assert [size * stylize_room.stroke_scale(size, config) for size in (512, 1024, 4096)] == [256, 512, 1024]
+    assert [stylize_room.steps_at(size, config) for size in (512, 1024, 1536, 4096)] == [60, 60, 40, 15]
+
+
+def test_adams_moments_are_carried_to_a_larger_size(content, style, painter):
+    """Of a flat map they stay flat; twice the sides are four times the pixels, and a quarter of the gradient."""
+    small, large = painter(), GatysPainter(resize(content, (48, 64)), [style], QUICK)
+    small.step(2)
+    moments = small.optimiser.state[small.image]
+    moments["exp_avg"].fill_(0.8), moments["exp_avg_sq"].fill_(0.8)
+    large.carry_on(small)
+    carried = large.optimiser.state[large.image]
+    assert carried["step"] == 2
+    torch.testing.assert_close(carried["exp_avg"], torch.full_like(large.image, 0.2))
+    torch.testing.assert_close(carried["exp_avg_sq"], torch.full_like(large.image, 0.05))
+    assert is_picture(large.step(1).image)
+
+
+def test_nothing_to_carry(content, style, painter):
+    for small in (painter(), painter(optimiser="lbfgs")):  # before its first step, and without moments
+        small.step(int(small.optimiser_name == "lbfgs"))
+        large = painter()
+        large.carry_on(small)
+        assert not large.optimiser.state[large.image]

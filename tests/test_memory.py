@@ -11,6 +11,7 @@ import torch
 from nstlib import GatysConfig, ImageError, PerceptualLoss, devices, open_image
 from nstlib import paint as paint_picture
 from nstlib.critic.extractor import FeatureExtractor
+from nstlib.critic.tiled import TiledLoss
 from nstlib.devices import available
 from nstlib.painting import fast, gatys
 from nstlib.painting.memory import Need, paint_need, shrink_to_memory, stylize_need
@@ -45,7 +46,7 @@ def machine(monkeypatch):
         for module in (stylize_room, fast):
             monkeypatch.setattr(module, "available", lambda device: (side + 2 * MARGIN) ** 2)
         monkeypatch.setattr(stylize_room, "stylize_need", lambda *settings: Need(0, 1))
-        monkeypatch.setattr(fast, "paint_need", lambda net: Need(0, 1))
+        monkeypatch.setattr(fast, "paint_need", lambda net, tiled=False: Need(0, 1))
 
     return make
 
@@ -68,6 +69,31 @@ def test_settings_that_need_more(loss):
     plain = stylize_need(loss, CONFIG)
     for changes in ({"optimiser": "lbfgs"}, {"style_scale": 4.0}, {"tv_weight": 1.0}, {"style_scales": (1.0, 0.9)}):
         assert stylize_need(loss, replace(CONFIG, **changes)).per_pixel > 1.01 * plain.per_pixel, changes
+
+
+def test_tiles_need_less_where_the_picture_is_large(net, loss):
+    for need in (lambda *tiled: paint_need(net, *tiled), lambda *tiled: stylize_need(loss, CONFIG, 1, *tiled)):
+        assert need(True)(SHAPES[-1]) < 0.6 * need()(SHAPES[-1])
+
+
+@pytest.mark.parametrize("preserve_colour", ["none", "luminance", "mean", "histogram"])
+def test_what_does_not_fit_is_painted_in_tiles(preserve_colour, net, noise, monkeypatch):
+    """Colours too: the mean and covariance are sums; a histogram is taken of levels."""
+    monkeypatch.setenv("NSTLIB_PRECISION", "float32")
+    picture = open_image(noise)
+    net.to_rgb.weight.mul_(20)  # contrast: else recolouring enlarges the rounding of float16
+    whole = paint_picture(picture, net, preserve_colour=preserve_colour)
+    monkeypatch.setattr(fast, "paint_need", lambda net, tiled=False: Need(0, 0 if tiled else 1e12))
+    tiled = paint_picture(picture, net, preserve_colour=preserve_colour)
+    assert (tiled - whole).abs().mean() < (2 / 255 if preserve_colour == "histogram" else 1 / 1000)
+
+
+def test_a_painting_that_does_not_fit_is_painted_in_tiles(noise, monkeypatch):
+    used = []
+    monkeypatch.setattr(stylize_room, "stylize_need", lambda loss, config, n, tiled: Need(0, 0 if tiled else 1e12))
+    monkeypatch.setattr(stylize_room, "TiledLoss", lambda *given: used.append(given) or TiledLoss(*given, side=16))
+    assert stylize(noise, noise, replace(CONFIG, size=48)).shape == (1, 3, 40, 48)
+    assert len(used) == 2  # at 32 and at 48 pixels
 
 
 # ── what is free ────────────────────────────────────────────────────────────────────────────────────
@@ -197,7 +223,7 @@ def test_errors_that_smaller_pictures_do_not_help(error, expected):
 def test_a_full_gpu_in_the_middle_of_a_painting(agreed, net, noise, monkeypatch):
     """A stand-in that raises once; both ways to paint."""
     forward, calls = TransformerNet.forward, []
-    monkeypatch.setattr(fast, "paint_need", lambda net: Need(0, 0))
+    monkeypatch.setattr(fast, "paint_need", lambda net, tiled=False: Need(0, 0))
 
     def full_once(self, *given):
         calls.append(given)
@@ -206,9 +232,11 @@ def test_a_full_gpu_in_the_middle_of_a_painting(agreed, net, noise, monkeypatch)
         return forward(self, *given)
 
     monkeypatch.setattr(TransformerNet, "forward", full_once)
-    step = gatys.GatysPainter.step
+    advance = gatys.GatysPainter.advance
     monkeypatch.setattr(stylize_room, "stylize_need", lambda *settings: Need(0, 0))
-    monkeypatch.setattr(gatys.GatysPainter, "step", lambda self, n: step(self, n) if calls else full_once(self, n))
+    monkeypatch.setattr(
+        gatys.GatysPainter, "advance", lambda self, n: advance(self, n) if calls else full_once(self, n)
+    )
     for paint in (
         lambda: paint_picture(noise, net, fit=agreed),
         lambda: stylize(noise, noise, replace(CONFIG, size=48, fit=agreed)),

@@ -1,19 +1,21 @@
 """Paint at once: a trained network on a picture, from tensor to tensor and from file to tensor."""
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..critic.losses import PerceptualLoss
 from ..devices import available, best_device, best_precision
 from ..errors import CheckpointError, say
 from ..limits import Natural, Pixels, UnitFloat, Weight, between, checked
-from ..pictures.colour import ColourMethod, recolour
-from ..pictures.convert import to_tensor
+from ..pictures.colour import ColourMethod, recolour, recolour_strips, strips
+from ..pictures.convert import flattened, to_pil, to_tensor
 from ..pictures.files import Source
 from ..pictures.pixels import crop, reflect_pad, resize, resize_pil
 from ..pictures.samples import open_image, open_mask, to_mask
@@ -22,6 +24,9 @@ from .models import load_transformer
 from .network import CELL, TransformerNet
 from .polish import polish as polished
 from .polish import polish_config, style_pictures
+from .tiles import paint_tiled
+
+SMALLEST = 16  # pixels a side: below it pictures are padded in another way
 
 Strokes = Annotated[float, between(1, 8)]
 
@@ -102,7 +107,9 @@ def paint(
     polish: Natural = 0,
     polish_style: Source | None = None,
 ) -> Tensor:
-    """Paint a picture on the device where the network is, or the best there is; see `paint_tensor`.
+    """Paint a picture on the device where the network is, or the best there is.
+
+    See `paint_tensor`; what does not fit the memory goes through in tiles, in float32: see `paint_tiled`.
 
     Args:
         content: a sample's name, a file, PIL image, array or tensor; transparency is flattened on white.
@@ -132,24 +139,72 @@ def paint(
     targets, config = (style_pictures(net, blend, polish_style), polish_config(net)) if polish else (None, None)
     where = open_mask(mask) if mask is not None else None
 
+    whole, tiled = paint_need(net), paint_need(net, tiled=True)
+
+    def in_tiles(shape: tuple[int, int]) -> bool:
+        return not polish and min(shape) >= SMALLEST * stroke_size and whole(shape) > free
+
     def work(side: int) -> Tensor:
-        photo = to_tensor(resize_pil(picture, side))
+        resized = resize_pil(picture, side)
+        if in_tiles((resized.height, resized.width)):
+            return _paint_large(net, resized, blend, (passes, stroke_size), preserve_colour, where)
+        photo = to_tensor(resized)
         painted = paint_strokes(net, photo.to(device), blend, passes, stroke_size).cpu()
-        if not torch.isfinite(painted).all():
-            raise CheckpointError(
-                "what this network paints is not finite: its weights are damaged. Get the file again."
-            )
-        if painted.std() < 0.01 < photo.std():
-            say(
-                "the painting is of one colour. If this network is from elsewhere, does it read and write other values "
-                "than 0 … 255? See `values` of load_transformer, --values of nst paint."
-            )
+        _check(painted, photo)
         painted = polished(painted.clone(), photo, targets, polish, config) if polish else painted
         painted = recolour(painted, photo, preserve_colour)
         return torch.lerp(photo, painted, to_mask(where, photo.shape[-2:])) if where else painted.clone()
 
-    need = stylize_need(PerceptualLoss(config), config, len(targets[0]) + 1) if polish else paint_need(net)
+    def need(shape: tuple[int, int]) -> float:
+        return min(whole(shape), tiled(shape)) if in_tiles(shape) else whole(shape)
+
+    if polish:
+        whole = stylize_need(PerceptualLoss(config), config, len(targets[0]) + 1)
     return shrink_to_memory(picture.size[::-1], size or max(picture.size), need, free, fit, work)
+
+
+def _check(painted: Tensor, photo: Tensor) -> None:
+    if not math.isfinite(painted.sum()):
+        raise CheckpointError("what this network paints is not finite: its weights are damaged. Get the file again.")
+    if painted.std() < 0.01 < photo.std():
+        say(
+            "the painting is of one colour. If this network is from elsewhere, does it read and write other values "
+            "than 0 … 255? See `values` of load_transformer, --values of nst paint."
+        )
+
+
+def _paint_large(net, photo: Image.Image, blend, strokes, method: ColourMethod, where: Image.Image | None) -> Tensor:
+    """A painting in tiles and, with it in place, strip by strip: the photograph's colours, and itself where no mask is.
+
+    Args:
+        strokes: `passes` and `stroke_size` of `paint`.
+    """
+
+    def strip(a: int, b: int) -> Tensor:
+        return to_tensor(photo.crop((0, a, photo.width, b)))
+
+    painted = _large_strokes(net, flattened(photo), blend, *strokes)
+    _check(painted, to_tensor(resize_pil(photo, 128)))
+    recolour_strips(painted, strip, method)
+    if where:
+        where = where.resize(photo.size, Image.Resampling.BILINEAR)
+        for a, b in strips(photo.height):
+            rows, mask = painted[..., a:b, :], where.crop((0, a, photo.width, b))
+            rows.copy_(torch.lerp(strip(a, b), rows, to_mask(mask, rows.shape[-2:])))
+    return painted
+
+
+def _large_strokes(net: TransformerNet, photo: Image.Image, blend, passes: int, stroke_size: float) -> Tensor:
+    """`paint_strokes` in tiles, with 8 bits between one painting and the next."""
+    painted, share = None, 0.5 if blend is None else 0.5 * float(blend[0, 1:].sum())
+    while True:
+        scaled = photo.resize([max(1, round(side / stroke_size)) for side in photo.size], Image.Resampling.BICUBIC)
+        if painted is not None:
+            scaled = Image.blend(scaled, to_pil(painted).resize(scaled.size, Image.Resampling.BICUBIC), share)
+        painted = paint_tiled(net, scaled, blend, passes)
+        if stroke_size == 1:
+            return painted
+        stroke_size = max(1.0, stroke_size / 2)
 
 
 def asked_blend(

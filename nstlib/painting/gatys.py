@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..critic.losses import LossConfig, PerceptualLoss
+from ..critic.tiled import TiledLoss
 from ..devices import best_device
 from ..errors import say
 from ..limits import ImageBatch, Limit, Natural, Positive, Side, Weight, checked
@@ -114,11 +116,15 @@ class GatysPainter:
     @checked
     def step(self, n: Natural = 1) -> PaintState:
         """Advance n optimiser steps."""
+        self.advance(n)
+        return self.state()
+
+    def advance(self, n: int = 1) -> None:
+        """Advance n optimiser steps, without a copy of the picture."""
         done = 0
         while done < n and self._stuck < 10:
             done += self._lbfgs_steps(n - done) if self.optimiser_name == "lbfgs" else self._adam_step()
         self.count += done
-        return self.state()
 
     def state(self) -> PaintState:
         """The picture as it is now, without a step."""
@@ -134,10 +140,26 @@ class GatysPainter:
         if self.optimiser_name == "adam":
             self.optimiser.param_groups[0]["lr"] = lr
 
+    def carry_on(self, smaller: "GatysPainter") -> None:
+        """Begin with Adam's moments of a smaller painting of the same picture, where both have them.
+
+        The loss is a mean over pixels, so its gradient in one of them shrinks as their number grows.
+        """
+        moments = smaller.optimiser.state.get(smaller.image, {})
+        if self.optimiser_name != "adam" or "exp_avg" not in moments:
+            return
+        size, shrink = self.image.shape[-2:], smaller.image.numel() / self.image.numel()
+        state = self.optimiser.state[self.image]
+        state["step"] = moments["step"].clone()
+        for name, power in (("exp_avg", 1), ("exp_avg_sq", 2)):
+            larger = F.interpolate(moments[name], size=size, mode="bilinear", align_corners=False)
+            state[name] = larger.mul_(shrink**power)
+
     def _make_optimiser(self, name: str, lr: float) -> None:
         self.optimiser_name, self.lr = name, lr
         if name == "adam":
-            self.optimiser = torch.optim.Adam([self.image], lr=lr, betas=(0.9, 0.99))
+            fused = isinstance(self.loss, TiledLoss)  # Adam's step in place, for a picture that is large
+            self.optimiser = torch.optim.Adam([self.image], lr=lr, betas=(0.9, 0.99), fused=fused)
         else:
             self.optimiser = torch.optim.LBFGS(
                 [self.image], history_size=20, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe"

@@ -8,15 +8,18 @@ import torch
 from torch import Tensor
 
 from ..critic.losses import PerceptualLoss
+from ..critic.tiled import TILE as LOSS_TILE
 from ..errors import ImageError, say
 from ..pictures.pixels import MARGIN, scale_to_long_side
 from .gatys import GatysConfig
 from .network import TransformerNet
+from .tiles import TILE
 
 LEAST = 16  # long side of a result, pixels
 PICTURE = 24  # bytes a pixel for the picture outside of the network, before and after
 SPARE = 1.1  # the allocator's gaps and the convolutions' scratch; tests/benchmarks/test_memory_estimate.py measures it
 FLOAT = 4  # bytes
+Shape = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,24 @@ class Need:
         return self.fixed + self.per_pixel * height * width
 
 
-def paint_need(net: TransformerNet) -> Need:
-    """The memory that `paint` takes: at the first norm six maps of `width` channels are alive, at the full size."""
+def paint_need(net: TransformerNet, tiled: bool = False) -> Need:
+    """The memory that `paint` takes: at the first norm six maps of `width` channels are alive, at the full size.
+
+    In tiles it is that of two trunks of 4·width channels at a quarter of the size, and of the bytes of the picture.
+    """
+    if tiled:
+        return Need(fixed=28e6 + 8 * net.config.width * FLOAT * (1.1 * TILE) ** 2, per_pixel=16 + 2 * net.config.width)
     return Need(fixed=28e6, per_pixel=PICTURE + SPARE * FLOAT * (6 * net.config.width + 3))
 
 
-def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1) -> Need:
+def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1, tiled: bool = False) -> Need:
     """The memory that `stylize` takes: all activations of a step and the gradients of the two largest, or the style's.
 
     Args:
         styles: how many there are.
+        tiled: with the activations of one tile at a time; what stays are the picture, Adam's moments and the content.
     """
-    kept, largest, size, channels = 0.0, 0, 1.0, 3  # floats a pixel of the picture
+    kept, largest, content, size, channels = 0.0, 0, 0.0, 1.0, 3  # floats a pixel of the picture
     for name in loss.extractor.names:
         if name.startswith("pool"):
             size /= 4
@@ -51,7 +60,13 @@ def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1) -> 
         elif name.startswith("conv"):
             channels = loss.extractor.convs[name].out_channels
             kept, largest = kept + channels * size, max(largest, channels * size)
+        if tiled and name in loss.content_layers:
+            content += channels * size
     scales = sum(scale**2 for scale in config.style_scales if scale < 1)
+    if tiled:
+        floats = 24 + content + 12 * scales + 4 * styles * bool(config.mask) + 120 * (config.optimiser == "lbfgs")
+        tile = SPARE * FLOAT * (kept + 2.2 * largest + 30) * (LOSS_TILE + 64) ** 2
+        return Need(fixed=230e6 + tile, per_pixel=16 + FLOAT * (floats + 6 * config.style_scale**2))
     floats = kept * (1 + scales) + 2.2 * largest + 30  # 30: the picture, its gradient, Adam's moments
     floats += 6 * (config.tv_weight > 0) + (20 + 4 * styles) * bool(config.mask)
     floats += 120 * (config.optimiser == "lbfgs")  # 20 pictures and 20 gradients
@@ -60,14 +75,14 @@ def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1) -> 
 
 
 def shrink_to_memory(
-    shape: tuple[int, int], side: int, need: Need, free: float, smaller: bool, paint: Callable[[int], Tensor]
+    shape: Shape, side: int, need: Callable[[Shape], float], free: float, smaller: bool, paint: Callable[[int], Tensor]
 ) -> Tensor:
     """Paint at a long side, or say before any work that the memory does not suffice.
 
     Args:
         shape: `(height, width)` of the picture, of any size.
         side: long side of the result, pixels; what `paint` is given.
-        need: what `paint` takes.
+        need: the bytes that `paint` takes for a `(height, width)`.
         free: bytes that there are.
         smaller: whether to paint at the largest size that fits instead; also after running out all the same.
 
@@ -98,7 +113,7 @@ def shrink_to_memory(
         say(f"{said}; painting {_size(shape, side)}")
 
 
-def _largest(shape: tuple[int, int], side: int, need: Need, free: float) -> int:
+def _largest(shape: Shape, side: int, need: Callable[[Shape], float], free: float) -> int:
     """The largest long side up to the one asked for that fits, at least 16; 0 if none does."""
     sides = range(min(LEAST, side), side + 1)
     fitting = bisect_right(sides, free, key=lambda side: need(scale_to_long_side(shape, side)))

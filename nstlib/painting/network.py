@@ -172,7 +172,7 @@ class TransformerNet(nn.Module):
         """The painting of `image (B, 3, H, W)`; `blend (B or 1, rows)` is for an adjustable network, see `blend`."""
         height, width = image.shape[-2:]
         x = image * 255 if self.config.legacy_range else image
-        x = _pad_to_multiple(x).contiguous(memory_format=torch.channels_last)  # (B, 3, 4h, 4w)
+        x = pad_to_multiple(x).contiguous(memory_format=torch.channels_last)  # (B, 3, 4h, 4w)
         if self.config.styles and blend is None:
             blend = self.blend()
         for block in (*self.down, *self.residual, *self.up):  # at their end (B, width, 4h, 4w)
@@ -204,7 +204,7 @@ class TransformerNet(nn.Module):
         return torch.tensor([row], device=next(self.parameters()).device)
 
 
-def _pad_to_multiple(x: Tensor) -> Tensor:
+def pad_to_multiple(x: Tensor) -> Tensor:
     """Mirror the picture to the right and below until both sides are a multiple of `CELL`, at least 16."""
     height, width = x.shape[-2:]
     if height < 16 or width < 16:  # too small for a mirror: its last row and column are repeated

@@ -1,7 +1,7 @@
 """Paint a picture by optimisation, coarse to fine, from file to tensor."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..critic.losses import PerceptualLoss
+from ..critic.tiled import TiledLoss
 from ..devices import available, best_device
 from ..errors import say
 from ..limits import Count, Pixels, checked
@@ -25,6 +26,8 @@ from .gatys import GatysConfig, GatysPainter, PaintState
 from .memory import shrink_to_memory, stylize_need
 from .models import load_transformer, model_files
 from .network import TransformerNet
+
+POSTER = 1024  # pixels, long side: above it strokes grow slower than the picture, and steps get fewer
 
 
 def pyramid(long_side: Count, smallest: Count = 96) -> list[int]:
@@ -68,7 +71,7 @@ def stylize(
     side = max(picture.size) if config.size == "full" else config.size
     sources = style if isinstance(style, list | tuple) else [style]
     shape = scale_to_long_side(picture.size[::-1], side)
-    styles = [_sized(open_image(one, round(side * config.style_scale)), shape, config) for one in sources]
+    styles = [_sized(open_image(one, math.ceil(side * stroke_scale(side, config))), shape, config) for one in sources]
     masks = [open_mask(mask) for mask in config.mask] if config.mask else []
     if masks and len(masks) != len(styles):
         raise ValueError(f"{len(masks)} masks for {len(styles)} styles: give one mask for each style")
@@ -80,10 +83,30 @@ def stylize(
         shape = photo.shape[-2:]
         sized = [to_style(_sized(one, shape, config)) for one in styles]
         start = paint_tensor(network[0], photo, network[1]).clone() if network else None
-        return _stylized(photo, sized, [to_mask(mask, shape) for mask in masks], loss, config, callback, start)
+        return _stylized(photo, sized, [to_mask(mask, shape) for mask in masks], losses, config, callback, start)
 
-    need = stylize_need(loss, config, len(styles))
-    return shrink_to_memory(picture.size[::-1], side, need, free, config.fit, work)
+    whole, tiled = (stylize_need(loss, config, len(styles), tiles) for tiles in (False, True))
+
+    def losses(shape: tuple[int, int]) -> PerceptualLoss:
+        return loss if whole(shape) <= free else TiledLoss(config, loss.extractor)
+
+    return shrink_to_memory(
+        picture.size[::-1], side, lambda shape: min(whole(shape), tiled(shape)), free, config.fit, work
+    )
+
+
+def stroke_scale(size: int, config: GatysConfig) -> float:
+    """The long side of the style pictures relative to a painting's, for a painting of this long side.
+
+    Up to `POSTER` strokes grow with the painting. Above it they grow with the root of its size: as large as on a
+    smaller one they have no detail of their own, and as small as on that they are a pattern.
+    """
+    return config.style_scale * min(1.0, math.sqrt(POSTER / size))
+
+
+def steps_at(size: int, config: GatysConfig) -> int:
+    """The optimiser steps at a size: above `POSTER`, where only detail is left to paint, they shrink as it grows."""
+    return config.steps if size <= POSTER else math.ceil(config.steps * POSTER / size)
 
 
 def style_shape(style: tuple[int, int], content: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
@@ -98,55 +121,63 @@ def style_shape(style: tuple[int, int], content: tuple[int, int], scale: float =
 
 
 def _sized(style: Image.Image, shape: tuple[int, int], config: GatysConfig) -> Image.Image:
-    return resize_pil(style, style_shape(style.size[::-1], shape, config.style_scale))
+    return resize_pil(style, style_shape(style.size[::-1], shape, stroke_scale(max(shape), config)))
 
 
-def _stylized(photo, styles, masks, loss, config, callback, start) -> Tensor:
+def _stylized(photo, styles, masks, losses, config, callback, start) -> Tensor:
     """The painting at the photograph's size, in the colours that were asked for; the photograph where no mask is."""
     method = config.preserve_colour
     if method in ("mean", "histogram"):
         styles = [torch.cat([recolour(one[:, :3], photo, method), one[:, 3:]], 1) for one in styles]
-    painted = _paint(photo, styles, masks, loss, config, callback, start)
+    painted = _paint(photo, styles, masks, losses, config, callback, start)
     if method == "luminance" or (method != "none" and is_grey(photo)):
         painted = recolour(painted, photo, "luminance")
     return torch.lerp(photo, painted, sum(masks).clamp(max=1)) if masks else painted
 
 
-def _paint(photo, styles, masks, loss, config, callback, start) -> Tensor:
-    """The pyramid: each size starts from the last one's picture; a network's needs only the two largest."""
-    image = _start(photo, styles, config) if start is None else start
+def _paint(photo, styles, masks, losses, config, callback, start) -> Tensor:
+    """The pyramid: each size starts from the last one's picture; a network's needs only the two largest.
+
+    Above `POSTER` Adam begins with the last size's moments too.
+    """
+    image, painter, shape = _start(photo, styles, config) if start is None else start, None, None
     sizes = pyramid(max(photo.shape[-2:]), config.smallest)[0 if start is None else -2 :]
-    with tqdm(total=config.steps * len(sizes), desc="painting", mininterval=0.5, delay=0.1) as bar:
+    with tqdm(total=sum(steps_at(s, config) for s in sizes), desc="painting", mininterval=0.5, delay=0.1) as bar:
         try:
             for size in sizes:
-                shape = scale_to_long_side(photo.shape[-2:], size)
-                painter = GatysPainter(
-                    reflect_pad(resize(photo, shape)),
-                    [resize(style, style_shape(style.shape[-2:], shape, config.style_scale)) for style in styles],
+                new, scale = scale_to_long_side(photo.shape[-2:], size), stroke_scale(size, config)
+                larger = GatysPainter(
+                    reflect_pad(resize(photo, new)),
+                    [resize(style, style_shape(style.shape[-2:], new, scale)) for style in styles],
                     config,
-                    image=reflect_pad(resize(image, shape)),
-                    masks=[reflect_pad(resize(mask, shape)) for mask in masks] if masks else None,
-                    loss=loss,
+                    image=reflect_pad(resize(image, new)),
+                    masks=[reflect_pad(resize(mask, new)) for mask in masks] if masks else None,
+                    loss=losses(new),
                 )
-                for state in _states(painter, config.steps):
-                    state = replace(state, image=crop(state.image, shape))
-                    image = state.image
-                    losses = {name: state.losses[name] for name in ("content", "style")}
-                    bar.set_postfix(size=size, **losses, refresh=False)  # drawn before its delay it is not closed
-                    bar.update(state.step - (bar.n - config.steps * sizes.index(size)))
+                if painter and size > POSTER:
+                    larger.carry_on(painter)
+                painter, shape = larger, new
+                for _ in _advances(painter, steps_at(size, config), bar, size):
                     if callback:
-                        callback(state)
+                        state = painter.state()
+                        callback(replace(state, image=crop(state.image, shape)))
+                image = crop(painter.image.detach().cpu(), shape) if painter.count else image
         except KeyboardInterrupt:
             say("stopped; here is the picture so far")
+            image = crop(painter.image.detach().cpu().clamp(0, 1), shape) if painter else image
     return resize(image, photo.shape[-2:])
 
 
-def _states(painter: GatysPainter, steps: int):
-    """The states of `steps` steps; ends early when the painter can go no further."""
-    before = -1
+def _advances(painter: GatysPainter, steps: int, bar: tqdm, size: int) -> Iterator[None]:
+    """Advance `steps` steps, and the bar with them; ends early when the painter can go no further."""
+    before, done = -1, bar.n
     while before < painter.count < steps:
         before = painter.count
-        yield painter.step(min(steps - before, 10 if painter.optimiser_name == "lbfgs" else 1))
+        painter.advance(min(steps - before, 10 if painter.optimiser_name == "lbfgs" else 1))
+        losses = {name: painter.losses[name] for name in ("content", "style")}
+        bar.set_postfix(size=size, **losses, refresh=False)  # drawn before its delay it is not closed
+        bar.update(done + painter.count - bar.n)
+        yield
 
 
 def _start(photo: Tensor, styles: Sequence[Tensor], config: GatysConfig) -> Tensor:

@@ -27,7 +27,8 @@ def normalise(image: Image.Image) -> Image.Image:
     if image.mode in ("P", "PA") or "transparency" in image.info:
         image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    image = _to_srgb(image, profile).convert("RGB")
+    image = _to_srgb(image, profile)
+    image = image if image.mode == "RGB" else image.convert("RGB")
     if alpha is not None and alpha.getextrema() != (255, 255):
         image.putalpha(alpha)
     return image
@@ -36,7 +37,8 @@ def normalise(image: Image.Image) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; EXIF that cannot be read is passed over."""
     try:
-        return ImageOps.exif_transpose(image)
+        turned = image.getexif().get(ImageOps.ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if turned else image  # without a copy, for it may be large
     except Exception:  # SyntaxError, struct.error and more, for the pixels are good
         return image
 
@@ -84,13 +86,17 @@ def from_array(array: np.ndarray) -> Image.Image:
     return image.convert("RGBA" if channels in (2, 4) else "RGB")
 
 
+def flattened(image: Image.Image) -> Image.Image:
+    """A picture as `RGB`, transparency on white."""
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
 @checked
 def to_tensor(image: Image.Image) -> Tensor:
     """A PIL image as `(1, 3, H, W)` in [0, 1]; transparency is flattened on white."""
-    if image.mode == "RGBA":
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    pixels = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
+    pixels = torch.from_numpy(np.array(flattened(image)))  # (H, W, 3)
     return pixels.permute(2, 0, 1).unsqueeze(0).contiguous().float().div_(255)  # one copy in float, for it may be large
 
 
@@ -101,10 +107,12 @@ def to_pil(image: Tensor) -> Image.Image:
         image = image[0]
     if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ImageError(f"a tensor of shape {tuple(image.shape)} is not one picture. Give (3, H, W) or (1, 3, H, W).")
-    if not image.is_floating_point() or not torch.isfinite(image).all():
-        raise ImageError(f"a tensor of {image.dtype} must hold finite floats in [0, 1]. Divide bytes by 255.")
-    pixels = image.detach().float().clamp(0, 1).mul(255).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    pixels = torch.empty(*image.shape[1:], 3, dtype=torch.uint8)  # (H, W, 3)
+    for rows, part in zip(image.detach().split(256, dim=1), pixels.split(256), strict=True):  # for it may be large
+        if not image.is_floating_point() or not torch.isfinite(rows).all():
+            raise ImageError(f"a tensor of {image.dtype} must hold finite floats in [0, 1]. Divide bytes by 255.")
+        part.copy_(rows.permute(1, 2, 0).float().clamp(0, 1).mul(255).round())
+    return Image.fromarray(pixels.numpy())
 
 
 def alpha_of(image: Image.Image) -> Image.Image | None:

@@ -1,4 +1,7 @@
-"""Pixels: resize, add a mirrored margin, crop."""
+"""Pixels: resize, add a mirrored margin, crop, cut into tiles."""
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch.nn.functional as F
 from PIL import Image
@@ -7,6 +10,8 @@ from torch import Tensor
 from ..limits import ImageBatch, Pixels, checked
 
 MARGIN = 8  # pixels, that `reflect_pad` adds on each side
+Span = tuple[int, int]  # from, to
+Box = Sequence[Span]  # rows, columns
 
 
 def scale_to_long_side(size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -47,3 +52,26 @@ def resize_pil(image: Image.Image, size: int | tuple[int, int] | None) -> Image.
     if size is None or size == (image.height, image.width):
         return image
     return image.resize(size[::-1], Image.Resampling.LANCZOS)
+
+
+def tiles(shape: Sequence[int], sides: Sequence[int], multiple: int = 1) -> list[Box]:
+    """Boxes that cover `(height, width)` once, of nearly equal size and at most about `sides`, cut at multiples."""
+
+    def spans(length: int, side: int) -> list[Span]:
+        count = -(-length // max(side, multiple))
+        cuts = [round(i * length / count / multiple) * multiple for i in range(count)] + [length]
+        return [(a, b) for a, b in pairwise(cuts) if a < b]
+
+    rows, columns = (spans(length, side) for length, side in zip(shape, sides, strict=True))
+    return [(r, c) for r in rows for c in columns]
+
+
+def widened(box: Box, halo: int, shape: Sequence[int]) -> Box:
+    """The box with a halo around it, as far as the picture goes."""
+    return tuple((max(0, a - halo), min(n, b + halo)) for (a, b), n in zip(box, shape, strict=True))
+
+
+def cut(image: Tensor, box: Box) -> Tensor:
+    """A view of a box of `(..., H, W)`."""
+    (top, bottom), (left, right) = box
+    return image[..., top:bottom, left:right]

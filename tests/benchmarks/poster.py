@@ -1,0 +1,118 @@
+"""Posters: tiles against the whole at 2048 pixels, and what large pictures take, each in a process of its own.
+
+python tests/benchmarks/poster.py [compare] [paint] [stylize]      (all three: an hour of one core)
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from measure import in_own_process, machine
+
+from nstlib import GatysConfig, GatysPainter, LossConfig, PerceptualLoss, load_image, load_transformer
+from nstlib.critic.tiled import TiledLoss
+from nstlib.painting.fast import paint_tensor
+from nstlib.painting.tiles import TILE, paint_tiled
+from nstlib.pictures.convert import to_tensor
+from nstlib.pictures.pixels import reflect_pad, resize_pil
+from nstlib.pictures.samples import open_image
+from nstlib.screen.cli import main
+
+os.environ["NSTLIB_PRECISION"] = "float32"  # tiles compute in it
+NETWORK = "starry_night"
+STEPS = 3  # of Gatys' painting at 4096 × 3072
+
+
+def peak() -> float:
+    """The most memory that this process has held, GB, all included."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("VmHWM"))
+
+
+def seams(image: torch.Tensor, side: int = TILE) -> float:
+    """Mean difference of neighbours across the tiles' borders, relative to that of all neighbours; 1 is no seam."""
+    ratios = []
+    for dim in (-2, -1):
+        count = -(-image.shape[dim] // side)
+        cuts = torch.tensor([round(i * image.shape[dim] / count) - 1 for i in range(1, count)])
+        differences = image.diff(dim=dim).abs()
+        ratios.append(differences.index_select(dim, cuts).mean() / differences.mean())
+    return float(sum(ratios) / 2)
+
+
+def timed(function):
+    start = time.process_time()
+    result = function()
+    return result, time.process_time() - start
+
+
+def compare() -> dict:
+    picture = resize_pil(open_image("coffee"), 2048)
+    net, photo = load_transformer(NETWORK), to_tensor(picture)
+    whole, before = timed(lambda: paint_tensor(net, photo))
+    tiled, seconds = timed(lambda: paint_tiled(net, picture))
+    found = {"paint": {"difference": float((whole - tiled).abs().max() * 255), "seconds": [before, seconds]}}
+    found["paint"]["seams"] = [seams(whole), seams(tiled)]
+    gradients, times = [], []
+    for kind in (PerceptualLoss, TiledLoss):
+        loss = kind(LossConfig(backbone="compact", style_scales=(1.0, 0.5, 0.25)))
+        loss.set_content(photo)
+        loss.set_styles([load_image("swirl", 1024)])
+        image = whole.clone().requires_grad_()
+        _, taken = timed(lambda: loss(image)["total"].backward())  # noqa: B023  (called at once)
+        gradients.append(image.grad), times.append(taken)
+    error = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
+    return found | {"gatys": {"gradient": float(error), "seconds": times}}
+
+
+def paint(source: str, target: str) -> dict:
+    _, seconds = timed(lambda: main(["paint", source, "--model", NETWORK, "--output", target]))
+    return {"seconds": seconds, "peak": peak()}
+
+
+def stylize() -> dict:
+    """A few steps at 4096 × 3072; a step takes as long as any other."""
+    torch.manual_seed(0)
+    config = GatysConfig(backbone="compact", style_scales=(1.0, 0.5, 0.25), device="cpu")
+    photos = [reflect_pad(to_tensor(open_image("coffee").resize((4096, 3072))))]  # given away: it is large
+    loss = TiledLoss(config)
+    painter, before = timed(lambda: GatysPainter(photos.pop(), [load_image("swirl", 2048)], config, loss=loss))
+    _, seconds = timed(lambda: painter.advance(STEPS))
+    return {"before": before, "a step": seconds / STEPS, "peak": peak()}
+
+
+def report(cases: list[str]) -> None:
+    print(f"{machine()}; seconds are of one core\n")
+    if "compare" in cases:
+        found = in_own_process(__file__, "run", "compare")
+        fast, gatys = found["paint"], found["gatys"]
+        print("| 2048 px | whole | tiles | largest difference | seams, whole and tiles |\n|---|---:|---:|---:|---:|")
+        print("| network | {:.1f} s | {:.1f} s |".format(*fast["seconds"]), end=" ")
+        print("{:.3f}/255 | {:.3f}, {:.3f} |".format(fast["difference"], *fast["seams"]))
+        print("| a gradient of Gatys | {:.1f} s | {:.1f} s |".format(*gatys["seconds"]), end=" ")
+        print(f"{gatys['gradient']:.0e} relative | |\n")
+        assert fast["difference"] <= 1 and gatys["gradient"] <= 1e-5
+        assert abs(fast["seams"][0] - fast["seams"][1]) < 0.01
+    print("| | seconds | peak of the process |\n|---|---:|---:|", flush=True)
+    if "paint" in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "huge.jpg")
+            open_image("coffee").resize((10_000, 7_500)).save(source, quality=90)
+            found = in_own_process(__file__, "run", "paint", source, os.path.join(folder, "painted.jpg"))
+        print(f"| nst paint, 10,000 × 7,500, 2 passes | {found['seconds']:.0f} | {found['peak']:.2f} GB |", flush=True)
+        assert found["peak"] <= 4
+    if "stylize" in cases:
+        found = in_own_process(__file__, "run", "stylize")
+        print(f"| Gatys, 4096 × 3072, a step of {STEPS} | {found['a step']:.0f} | {found['peak']:.2f} GB |")
+        assert found["peak"] <= 2.5
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["run"]:
+        print(json.dumps(globals()[sys.argv[2]](*sys.argv[3:])))
+    else:
+        report(sys.argv[1:] or ["compare", "paint", "stylize"])
