@@ -27,7 +27,7 @@ SETTINGS = {  # what differs from OLD
     "three scales, 60 steps, weight 100": {"style_scales": QUARTER, "steps": 60},
     "three scales, 40 steps, weight 60": {"style_scales": QUARTER, "steps": 40, "style_weight": 60.0},
     "three scales, 50 steps, weight 40": {"style_scales": QUARTER, "steps": 50, "style_weight": 40.0},
-    "three scales, 30 steps, weight 40": {"style_scales": QUARTER, "steps": 30, "style_weight": 40.0},
+    "three scales, 50 steps, weight 80": {"style_scales": QUARTER, "steps": 50, "style_weight": 80.0},
     "four scales, 50 steps, weight 40": {"style_scales": EIGHTH, "steps": 50, "style_weight": 40.0},
 }
 OLD = nst.GatysConfig(backbone="compact", device="cpu", steps=150, style_weight=100.0, style_scales=(1.0,))

@@ -66,7 +66,7 @@ def test_gram(noise):
 
 def test_style_loss(noise, other):
     _, style_loss = taught("03", "gram", "style_loss")
-    config = nst.LossConfig(backbone="compact")
+    config = nst.LossConfig(backbone="compact", style_scales=(1.0,))
     loss = nst.PerceptualLoss(config).double()
     loss.set_content(other)
     loss.set_styles([other])

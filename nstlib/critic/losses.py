@@ -31,7 +31,7 @@ STYLE_LAYERS = {
 class LossConfig:
     """The critic and the weights of its verdicts, shared by Gatys' painting and by training."""
 
-    style_weight: Weight = 40.0  # weight of the style loss
+    style_weight: Weight = 80.0  # weight of the style loss
     content_weight: Weight = 1.0  # weight of the content loss
     tv_weight: Weight = 0.0  # weight of the total variation; raise it against speckle
     style_layers: tuple[str, ...] | None = None  # None: the backbone's usual ones
