@@ -22,7 +22,7 @@
 #
 # Time: two minutes on two CPU cores
 #
-# Previous: [10 · The compact critic](10_the_compact_critic.ipynb)
+# Previous: [10 · The compact critic](10_the_compact_critic.ipynb) · Next: [12 · Super-resolution](12_super_resolution.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -346,4 +346,4 @@ nst.show([Image.fromarray(frame) for frame in optimised[:3]], columns=3, height=
 # - W.-S. Lai, J.-B. Huang, O. Wang, E. Shechtman, E. Yumer, M.-H. Yang: *Learning Blind Video Temporal Consistency*, ECCV 2018.
 # - N. Sundaram, T. Brox, K. Keutzer: *Dense Point Trajectories by GPU-Accelerated Large Displacement Optical Flow*, ECCV 2010.
 #
-# Previous: [10 · The compact critic](10_the_compact_critic.ipynb)
+# Previous: [10 · The compact critic](10_the_compact_critic.ipynb) · Next: [12 · Super-resolution](12_super_resolution.ipynb)

@@ -82,8 +82,8 @@ def bicubic(image: Tensor, scale: float = SCALE) -> Tensor:
 
 
 @checked
-def load_upscaler(model: str | Path = "perceptual") -> UpscaleNet:
-    """A trained network: `"perceptual"` (sharp), `"pixels"` (close to the original), or a file of `nst train`.
+def load_upscaler(model: str | Path = "pixels") -> UpscaleNet:
+    """A trained network: `"pixels"` (closest to the original), `"perceptual"` (more contrast, and a faint grid), or a file of `nst train`.
 
     Raises:
         CheckpointError: no such file, or one that holds no network of this layout.
@@ -115,7 +115,7 @@ def enlarge_tensor(net: UpscaleNet, image: Tensor, side: int = SIDE) -> Tensor:
 
 
 @checked
-def enlarge(content: Source, model: UpscaleNet | str | Path = "perceptual", scale: Literal[2, 4] = 4) -> Tensor:
+def enlarge(content: Source, model: UpscaleNet | str | Path = "pixels", scale: Literal[2, 4] = 4) -> Tensor:
     """Make a picture two or four times as large, on the device where the network is; see `load_upscaler`.
 
     Args:
