@@ -22,7 +22,7 @@
 #
 # Time: about a minute and a half on two CPU cores
 #
-# Previous: [11 · Moving pictures](11_video.ipynb)
+# Previous: [11 · Moving pictures](11_video.ipynb) · Next: [13 · Large pictures](13_large_pictures.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -385,4 +385,4 @@ show([bicubic(painted).clamp(0, 1), poster], ["bicubic", "nst.enlarge"], height=
 # - A. Odena, V. Dumoulin, C. Olah: *Deconvolution and Checkerboard Artifacts*, Distill 2016.
 # - Y. Blau, T. Michaeli: *The Perception-Distortion Tradeoff*, CVPR 2018: why the two judges must disagree.
 #
-# Previous: [11 · Moving pictures](11_video.ipynb)
+# Previous: [11 · Moving pictures](11_video.ipynb) · Next: [13 · Large pictures](13_large_pictures.ipynb)
