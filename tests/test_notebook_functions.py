@@ -123,3 +123,18 @@ def test_conditional_instance_norm():
     x = torch.randn(2, 5, 8, 9)
     with torch.no_grad():
         torch.testing.assert_close(conditional_instance_norm(x, norm.weight, norm.bias, mix), norm(x, mix))
+
+
+def test_trusted():
+    cv2 = pytest.importorskip("cv2")
+    from nstlib.painting import flow
+
+    y, x = np.mgrid[0:64, 0:96] / 9
+    last = (127.5 + 90 * np.stack([np.sin(x + y), np.cos(2 * y - x), np.sin(3 * x)], -1)).astype(np.uint8)
+    here = np.roll(last, 3, axis=1)
+    here[20:40, 30:60] = 0
+    (trusted,) = taught("11", "trusted")
+    trusted.__globals__.update(optical_flow=flow.optical_flow, warp=flow.warp)
+    mask = trusted(here, last)
+    assert 0 < mask.mean() < 1
+    assert (flow.motion(here, last)[1] == cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)).all()
