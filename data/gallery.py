@@ -26,8 +26,8 @@ def square(image: Image.Image, side: int = 230) -> Image.Image:
 def networks() -> None:
     """One row a photograph; a column for each shipped network."""
     names = [name for name in nst.model_files() if name != "studio"]
-    tiles = [square(nst.to_pil(nst.paint(photo, name, 512))) for photo in PHOTOGRAPHS for name in names]
-    store(sheet(tiles, names * len(PHOTOGRAPHS), columns=len(names), height=200), "networks.jpg")
+    tiles = [square(nst.to_pil(nst.paint(photo, name, 512)), 320) for photo in PHOTOGRAPHS for name in names]
+    store(sheet(tiles, names * len(PHOTOGRAPHS), columns=len(names), height=280), "networks.jpg")
 
 
 def studio() -> None:
@@ -37,7 +37,7 @@ def studio() -> None:
         for x in steps:
             shares = ((1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y)
             tiles.append(nst.paint("cat", "studio", 320, styles=dict(zip(CORNERS, shares, strict=True))))
-    store(sheet([square(nst.to_pil(tile)) for tile in tiles], columns=5, height=180), "studio.jpg")
+    store(sheet([square(nst.to_pil(tile), 240) for tile in tiles], columns=5, height=220), "studio.jpg")
 
 
 def store(page: Image.Image, name: str) -> None:
