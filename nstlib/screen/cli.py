@@ -240,7 +240,7 @@ def samples_command() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run `nst`; wrong input ends with one line and exit code 2."""
-    functions = [stylize_command, paint_command, enlarge_command, train_command, models_command, export_command]
+    functions = [stylize_command, paint_command, train_command, enlarge_command, models_command, export_command]
     functions += [photos_command, samples_command]
     commands = {f.__name__.removesuffix("_command"): deferred(checked(f)) for f in functions}
     for stream in (sys.stdout, sys.stderr):

@@ -17,7 +17,7 @@ class TrainConfig(LossConfig):
 
     dataset: Path  # folder of photographs
     objective: Literal["style", "pixels", "perceptual"] = "style"  # paint, or enlarge, judged by pixels or features
-    style: str | Path | tuple[str | Path, ...] | None = None  # painting, file or sample's name; several: adjustable
+    style: str | Path | tuple[str | Path, ...] | None = None  # painting: file or sample's name; several: adjustable
     save_model: Path = Path("model.safetensors")  # where the trained network goes
     style_weight: Weight = 16.0  # weight of the style loss
     tv_weight: Weight = 0.2  # weight of the total variation; raise it against speckle
