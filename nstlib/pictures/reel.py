@@ -56,6 +56,7 @@ class Reel:
                 raise ImageError(f"{output}: another run is making this film. Let it finish, or stop it.")
         self.times: list[Times] = []  # of the frames of the clip so far
         self._tidy()
+        self._gather()
 
     @property
     def pieces(self) -> list[Path]:
@@ -92,8 +93,13 @@ class Reel:
         """
         with writing(self.output, ImageError), write_aside(self._frame(i)) as aside:
             Image.fromarray(pixels).save(aside, compress_level=1)
-        if self.ending in VIDEOS and (i + 1) % PIECE == 0:
-            self._encode(self.folder / f"piece-{i // PIECE:06}.mkv", i + 1 - PIECE, i + 1)
+        self._gather()
+
+    def _gather(self) -> None:
+        """Encode what is enough for a piece; also what a killed run had no time for."""
+        while self.ending in VIDEOS and self.done - (encoded := len(self.pieces) * PIECE) >= PIECE:
+            path = self.folder / f"piece-{encoded // PIECE:06}.mkv"
+            self._encode(path, encoded, encoded + PIECE)
             self._tidy()
 
     def _encode(self, path: Path, first: int, end: int) -> None:
