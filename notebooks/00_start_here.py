@@ -55,7 +55,8 @@ import torch
 from nstlib import show
 
 gpu = torch.cuda.is_available()
-config = nst.GatysConfig(size=512 if gpu else 384, steps=200 if gpu else 80)
+config = nst.GatysConfig(size=768 if gpu else 512)
+print("on a GPU:" if gpu else "on the CPU:", f"pictures of {config.size} pixels")
 
 # %%
 photograph = nst.load_image("cat", size=384)
@@ -64,14 +65,14 @@ show([photograph, painting], ["the photograph", "the painting"])
 
 # %% [markdown]
 # One line paints. The bar shows two numbers that we will meet again and again: how far the picture is from the
-# *content* of the photograph, and how far from the *style* of the painting. `Film` keeps every 40th picture on the way.
+# *content* of the photograph, and how far from the *style* of the painting. `Film` keeps every 25th picture on the way.
 
 # %%
-film = nst.Film(every=40)
+film = nst.Film(every=25)
 painted = nst.stylize("cat", "stained_glass", config, film)
 
 # %%
-show(painted, height=420)
+show(painted)
 
 # %% [markdown]
 # It did not appear all at once. The painter begins with a tiny picture, where a stroke covers half a face, and
@@ -84,7 +85,7 @@ show(film.frames, columns=5, height=130)
 # ## Your turn
 #
 # Change the two names in the next cell and run it again. A name can be the path of a picture of yours, too:
-# `"holiday.jpg"`. The photographs come with scikit-image; the paintings are our own.
+# `"holiday.jpg"`. The photographs come with scikit-image. Six of the paintings are our own, four are famous.
 
 # %%
 names = nst.sample_names()
@@ -95,7 +96,24 @@ print("downloaded on first use:", *names["masterpieces"])
 # %%
 mine = nst.stylize("coffee", "watercolour", config)
 nst.save_image(mine, "my_first_painting.png", settings={"content": "coffee", "style": "watercolour"})
-show(mine, height=420)
+show(mine)
+
+# %% [markdown]
+# ### Your own photograph in three clicks
+#
+# On Colab, run the next cell, press the button, and choose a photograph. At home, write its path instead of `None`.
+
+# %%
+photo = None  # or "holiday.jpg"
+if "google.colab" in sys.modules:
+    from google.colab import files
+
+    photo = next(iter(files.upload()), None)
+if photo:
+    show(
+        [nst.load_image(photo, 512), nst.paint(photo, "starry_night", 512)],
+        ["yours", "in the style of The Starry Night"],
+    )
 
 # %% [markdown]
 # The picture is saved beside this notebook, and it remembers what we handed it as `settings`:
@@ -118,6 +136,10 @@ nst.settings_of("my_first_painting.png")
 # | 08 | [The playground](08_playground.ipynb) | nine styles in one network, and how they mix |
 # | 09 | [Experiments](09_experiments.ipynb) | which settings matter, and which do not |
 # | 10 | [The compact critic](10_the_compact_critic.ipynb) | how VGG-19, the paper's critic, was packed into less than a megabyte |
+# | 11 | [Moving pictures](11_video.ipynb) | video that does not flicker |
+# | 12 | [Super-resolution](12_super_resolution.ipynb) | pixels or features: what a network does when it is asked for one or the other |
+# | 13 | [Large pictures](13_large_pictures.ipynb) | as large as a poster, in tiles without seams |
+# | 14 | [Where next](14_where_next.ipynb) | where all this came from, where it went, and five failures with their remedies |
 #
 # The same from a terminal:
 #
@@ -149,16 +171,17 @@ nst.settings_of("my_first_painting.png")
 # ```
 # </details>
 #
-# **3.** How timid can the style be? Lower `style_weight` from 100 to 3, then to 0.3.
+# **3.** How timid can the style be? Lower `style_weight` from 40 to 1, then to 0.1. Predict first: what goes
+# first, the colours or the strokes?
 #
 # <details><summary>Solution</summary>
 #
-# At 3 the colours move and the fur stays; at 0.3 it is all but the photograph again.
+# The lower the weight, the more of the photograph stays.
 #
 # ```python
 # from dataclasses import replace
 #
-# weights = [100, 3, 0.3]
+# weights = [40, 1, 0.1]
 # cats = [nst.stylize("cat", "swirl", replace(config, size=256, style_weight=w)) for w in weights]
 # show(cats, [str(w) for w in weights])
 # ```

@@ -39,6 +39,8 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 import nstlib as nst
 import torch
 from nstlib import show
+from matplotlib import pyplot as plt
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from nstlib.screen.plots import heat_maps
 from torch import Tensor
 
@@ -47,10 +49,13 @@ size, steps = (384, 300) if gpu else (192, 100)
 layers = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
 critic = nst.FeatureExtractor("compact", layers)
 
+# %%
+show(nst.load_image("starry_night"), ["Vincent van Gogh, The Starry Night, 1889"], height=380)
+
 # %% [markdown]
 # ## Which features occur together?
 #
-# A brush stroke in *The Starry Night* is blue **and** curved **and** has a thin bright edge. Style is in these *ands*. So for
+# What is it that you would recognise in any corner of this painting? A brush stroke in *The Starry Night* is blue **and** curved **and** has a thin bright edge. Style is in these *ands*. So for
 # each pair of channels $i, j$ we ask: do they fire at the same places? Multiply them place by place and add up. With the
 # features flattened to a matrix $F$ of $C$ rows (channels) and $H\cdot W$ columns (places $k$), that is one matrix product, the
 # **Gram matrix**:
@@ -93,13 +98,15 @@ print(f"relative difference after shuffling every place: {difference:.1e}")
 # ## A style's fingerprint
 #
 # Red means that two channels go together, blue that one is high where the other is low, white that they have nothing to do with
-# each other; each channel is scaled so that with itself it gives 1. (We show the 32 channels that are strongest in `swirl`, in the
-# same order everywhere.) Each painting has its own pattern, and so has a photograph.
+# each other. To see the differences better, each channel's mean is taken off first, and each is scaled so that with itself it
+# gives 1. (We show the 32 channels that are strongest in `swirl`, in the same order everywhere.) Each painting has its own pattern,
+# and so has a photograph.
 
 # %%
 pictures = {name: nst.load_image(name, size=384) for name in ("swirl", "woodblock", "halftone", "cat")}
 with torch.no_grad():
-    grams = {name: gram(critic(x)["relu2_1"])[0] for name, x in pictures.items()}
+    centred = {name: critic(x)["relu2_1"] for name, x in pictures.items()}
+    grams = {name: gram(f - f.mean((2, 3), keepdim=True))[0] for name, f in centred.items()}
 order = grams["swirl"].diagonal().argsort(descending=True)[:32]
 show(list(pictures.values()), list(pictures), height=130)
 
@@ -128,7 +135,7 @@ def style_loss(features: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor
 # half, each column a right half; the smallest number of each row is marked.
 
 # %%
-names = nst.sample_names()["paintings"]
+names = ["swirl", "stained_glass", "woodblock", "starry_night", "great_wave", "the_scream"]
 with torch.no_grad():
     whole = {n: nst.load_image(n, size=384) for n in names}
     left = {n: critic(x[..., : x.shape[-1] // 2]) for n, x in whole.items()}
@@ -139,9 +146,32 @@ for a in names:
     print(f"{a:14}", *[f"{v:12.3f}{'*' if v == min(row) else ' '}" for v in row])
 
 # %% [markdown]
-# Every star is on the diagonal. (The loss is no symmetric distance: it is divided by the squared norm of the second picture's
-# Gram matrices, and that of `ink` is small, hence the large numbers in its column.)
+# A star on the diagonal means that the critic found the other half. (The loss is not symmetric: it is divided by the squared norm
+# of the second picture's Gram matrices.)
 #
+# The same distances, between all paintings and all photographs, as a map: what lies close together has a similar style.
+# (*Classical scaling* finds the places in two dimensions: the two strongest directions of the table of distances.)
+
+# %%
+names = [*nst.sample_names()["paintings"], *nst.sample_names()["photographs"]]
+with torch.no_grad():
+    reports = {n: critic(nst.load_image(n, size=256)) for n in names}
+    table = torch.tensor([[style_loss(reports[a], reports[b]).item() for b in names] for a in names])
+distances = (table + table.T).sqrt()
+centre = torch.eye(len(names)) - 1 / len(names)
+values, vectors = torch.linalg.eigh(-0.5 * centre @ distances.square() @ centre)
+places = vectors[:, -2:] * values[-2:].clamp_min(0).sqrt()
+
+figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+for name, (x, y) in zip(names, places.tolist(), strict=True):
+    thumbnail = OffsetImage(nst.load_image(name, 52)[0].permute(1, 2, 0).numpy())
+    axes.add_artist(AnnotationBbox(thumbnail, (x, y), frameon=False))
+axes.set(
+    xlim=(places[:, 0].min() * 1.2, places[:, 0].max() * 1.2), ylim=(places[:, 1].min() * 1.2, places[:, 1].max() * 1.2)
+)
+axes.set_axis_off()
+
+# %% [markdown]
 # ## Texture out of nothing
 #
 # If the Gram matrices really hold the style, a picture with the same Gram matrices must look like the painting, though
@@ -184,7 +214,42 @@ for name in ("stained_glass", "swirl", "woodblock"):
 show(grown, ["stained_glass", "swirl", "woodblock"], height=190)
 
 # %% [markdown]
-# None of these three pictures existed before. Panes, swirls and waves are back, and nobody said where: they are pure style.
+# None of these three pictures existed before. Panes, swirls and waves are back: they are pure style.
+#
+# ## A leak
+#
+# We said that a Gram matrix does not know where. But look at the third picture again: the water is at the bottom, as in the
+# painting. Is that chance? Turn the painting upside down, and grow from the same noise:
+
+# %%
+wave = nst.load_image("woodblock", size=size * 3 // 2)
+upright, turned = nst.stylize(canvas, wave, config), nst.stylize(canvas, wave.flip(-2), config)
+show([upright, turned], ["from the painting", "from the painting upside down"], height=250)
+
+# %% [markdown]
+# It is no chance. Somebody tells the picture where up is. The culprit is the **padding**: at the border of a picture a convolution
+# sees zeros. So channels answer in another way there, and at the top border of the painting there is sky, at the bottom border
+# water. In the tiny pictures of the first sizes, the border is a large part of all places.
+#
+# A cure for textures: let the picture go on at its opposite side (*circular* padding). Then there is no border.
+
+# %%
+circular = nst.PerceptualLoss(config)
+for conv in circular.extractor.convs.values():
+    conv.padding_mode = "circular"
+grown, generator = [], torch.Generator().manual_seed(0)
+for source in (wave, wave.flip(-2)):
+    picture = torch.rand(1, 3, 32, 48, generator=generator.manual_seed(0))
+    for side in (48, 96, 192, size * 3 // 2):
+        start = nst.resize(picture, (side * 2 // 3, side))
+        painter = nst.GatysPainter(start, [nst.resize(source, side)], config, loss=circular)
+        picture = painter.step(steps // 2).image
+    grown.append(picture)
+show(grown, ["circular, from the painting", "circular, upside down"], height=250)
+
+# %% [markdown]
+# Now the place is free, and as a gift the picture can be laid side by side like a tile. Padding will meet us again: in notebook 04
+# as a margin that is cut off, and in 07 as the frame that fast networks like to paint.
 #
 # ## Exercises
 #

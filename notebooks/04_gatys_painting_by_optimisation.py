@@ -45,6 +45,7 @@ from dataclasses import replace
 import nstlib as nst
 import torch
 from nstlib import show
+from nstlib.critic.losses import relative
 from nstlib.painting.stylize import pyramid
 from nstlib.screen.plots import curves
 from torch import Tensor
@@ -62,12 +63,44 @@ base = nst.GatysConfig(backbone=backbone, size=size, steps=steps)
 #
 # $$\mathcal L(x)=\alpha\,\mathcal L_\text{content}(x)+\beta\,\mathcal L_\text{style}(x)+\gamma\,\mathrm{TV}(x)$$
 #
-# `PerceptualLoss` holds the critic, the targets and the weights $\alpha$, $\beta$, $\gamma$, which are 1, 100 and 0 unless we say
-# otherwise.
+# You have written all its parts: `content_loss` in notebook 02, `gram` and `style_loss` in notebook 03. (The library calls the
+# distance in both of them `relative`: $\lVert a-b\rVert^2/\lVert b\rVert^2$.) Here they are put together. One thing is new: the
+# Gram matrices are taken of the picture at full, half and quarter size. At a quarter the critic sees four times as far, and asks
+# for the painting's large forms.
 
 # %%
 content = nst.load_image("astronaut", size=size)
-style = nst.load_image("swirl", size=size)
+style = nst.load_image("starry_night", size=size)
+style_layers = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
+critic = nst.FeatureExtractor("compact", (*style_layers, "relu3_2"))
+
+
+def objective(x: Tensor, photo: Tensor, painting: Tensor, alpha: float = 1.0, beta: float = 40.0) -> Tensor:
+    """Content at relu3_2, style at four layers and three scales, for pictures (1, 3, H, W)."""
+    content = relative(critic(x)["relu3_2"], critic(photo)["relu3_2"])
+    distances = []
+    for scale in (1, 0.5, 0.25):
+        small = [nst.resize(p, tuple(round(side * scale) for side in p.shape[-2:])) for p in (x, painting)]
+        features, target = (critic(picture) for picture in small)
+        distances += [relative(nst.gram(features[name]), nst.gram(target[name])) for name in style_layers]
+    return alpha * content + beta * sum(distances) / len(distances)
+
+
+# %% [markdown]
+# `nst.PerceptualLoss` is the same sum. It computes the features of photograph and painting only once, and knows other layers,
+# weights, masks and blends. Do the two agree?
+
+# %%
+loss = nst.PerceptualLoss(nst.GatysConfig(backbone="compact"))
+loss.set_content(content)
+loss.set_styles([style])
+with torch.no_grad():
+    test = nst.resize(style, content.shape[-2:])
+    ours, library = objective(test, content, style).item(), loss(test)["total"].item()
+print(f"ours {ours:.5f}, the library's {library:.5f}")
+assert abs(ours - library) < 1e-3 * library
+
+# %%
 loss = nst.PerceptualLoss(base)
 loss.set_content(content)
 loss.set_styles([style])
@@ -76,7 +109,8 @@ with torch.no_grad():
         print(name, {key: round(value.item(), 4) for key, value in loss(picture).items()})
 
 # %% [markdown]
-# The photograph has content loss 0 and a large style loss. With the painting it is the other way round. We want both small.
+# (The photograph shows Eileen Collins, the first woman to command a Space Shuttle; the painting is *The Starry Night*, Vincent
+# van Gogh, 1889.) The photograph has content loss 0 and a large style loss. With the painting it is the other way round. We want both small.
 #
 # ## The loop
 #
@@ -108,7 +142,7 @@ show([content, painted], ["photograph", f"after {steps} steps"], height=320)
 curves({name: [losses[name] for losses in history] for name in ("content", "style", "total")})
 
 # %% [markdown]
-# Content starts at 0 (which a logarithmic axis cannot show) and must give way; style falls to a hundredth within forty steps.
+# Content starts at 0 (which a logarithmic axis cannot show) and must give way, while style falls fast.
 #
 # `nst.GatysPainter` is this loop as a *stepper*, with guards against everything that can go wrong. Each call of `step(n)` returns
 # where it is, and the weights may be changed between steps. The sliders and the command line drive the same stepper.
@@ -121,17 +155,30 @@ print("same picture as the loop above:", torch.allclose(state.image, painted, at
 # %% [markdown]
 # ## The pyramid
 #
-# At one size the critic sees only details: it repaints the surface, and large shapes stay as they are. `nst.stylize` begins with a
-# picture whose long side is 96 pixels (`smallest`), where the same critic sees large strokes, and enlarges the result step by
-# step. We take a larger picture, and give the style more weight. (Each size gets its own 80 steps; the three small ones together
-# cost about 60 % more.) Look at the wall behind her: only the pyramid has whole eddies.
+# At one size the loop repaints the surface, and large shapes stay as they are. So begin with a picture whose long side is 96
+# pixels, where a stroke is a quarter of the head, and enlarge the result step by step. The whole pyramid is a loop around the loop:
 
 # %%
-large = replace(base, size=size * 3 // 2, steps=steps * 4 // 5, style_weight=200)
-print("sizes:", pyramid(large.size))
-one_size = nst.stylize("astronaut", "swirl", replace(large, smallest=large.size))
-coarse_to_fine = nst.stylize("astronaut", "swirl", large)
-show([one_size, coarse_to_fine], ["one size", "pyramid"], height=384)
+photo = nst.load_image("astronaut", size=size * 3 // 2)
+painting = nst.load_image("starry_night", size=size * 3 // 2)
+print("sizes:", *pyramid(size * 3 // 2))
+picture = photo
+for side in pyramid(size * 3 // 2):
+    target = nst.resize(photo, side)
+    loss.set_content(target)
+    loss.set_styles([nst.resize(painting, side)])
+    picture, _ = paint(loss, nst.resize(picture, target.shape[-2:]), steps // 2)
+    print(f"{side} pixels done")
+
+# %% [markdown]
+# `nst.stylize` is that, with a mirrored margin around the picture (it is cut off at the end: the critic pads with zeros, and would
+# see a black frame), with any number of styles, with masks, colours and a bar. Left: one size only.
+
+# %%
+large = replace(base, size=size * 3 // 2, steps=steps // 2)
+one_size = nst.stylize("astronaut", "starry_night", replace(large, smallest=large.size, steps=steps))
+library = nst.stylize("astronaut", "starry_night", large)
+show([one_size, picture, library], ["one size", "our pyramid", "nst.stylize"], height=384)
 
 # %% [markdown]
 # ## What the weights do

@@ -1,0 +1,166 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 14 · Where next
+#
+# **You will learn** where all this came from and where it went, what usually goes wrong and how to mend it, and what to try now.
+#
+# Time: about 1½ minutes on two CPU cores
+#
+# Previous: [13 · Large pictures](13_large_pictures.ipynb)
+
+# %%
+# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+import os
+import sys
+
+if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    if not os.path.exists("nstlib.zip"):
+        sys.exit("Upload a zip of the repository as nstlib.zip beside this notebook, and run this cell again.")
+    # %pip install -q nstlib.zip
+    print("nstlib is installed")
+
+# %%
+from dataclasses import replace
+
+import nstlib as nst
+import torch
+from nstlib import show
+
+gpu = torch.cuda.is_available()
+size = 512 if gpu else 320
+base = nst.GatysConfig(size=size, backbone="compact")
+
+# %% [markdown]
+# ## Three ways to the same picture
+#
+# You have met three methods. Here they are once more, side by side: the painting by optimisation (notebook 04), the network's
+# painting in one pass (07), and a network's painting that a few steps of optimisation have finished.
+
+# %%
+slow = nst.stylize("coffee", "starry_night", base)
+fast = nst.paint("coffee", "starry_night", size)
+both = nst.paint("coffee", "starry_night", size, polish=20)
+show([slow, fast, both], ["by optimisation", "by a network", "network, then 20 steps"], height=240)
+
+# %% [markdown]
+# ## Before it
+#
+# **Image analogies** (Hertzmann et al. 2001) learned a filter from a pair, a picture before and after. **Texture synthesis** grew
+# more of a texture from a sample: by copying pixels whose neighbourhoods fit (Efros & Leung 1999), or by statistics that must agree.
+# Julesz asked already in 1962 which statistics make two textures look alike to us. Portilla and Simoncelli (2000) answered with
+# correlations between the responses of wavelets. Put a network's channels in the place of the wavelets, and you have the Gram matrix
+# of notebook 03 (Gatys et al. 2015). Add the content of a photograph, and you have the paper that started it all (2016).
+#
+# ## After it
+#
+# - **One network a style** (Johnson et al.; Ulyanov et al. 2016): notebook 07. A thousand times faster, one style each.
+# - **Many styles in one network** (Dumoulin et al. 2017): notebook 08. Only the scales and shifts of its norms differ.
+# - **Any style at once.** If a style is nothing but scales and shifts, they can be *computed* from the painting. AdaIN (Huang &
+#   Belongie 2017) takes the mean and the standard deviation of the painting's features; whitening (Li et al. 2017) their whole
+#   covariance, which is a Gram matrix; Ghiasi et al. (2017) let a second network predict them.
+# - **Patches instead of statistics** (Li & Wand 2016; Kolkin et al. 2019) keep larger structures together.
+# - **Diffusion models** paint from words, and can be given a style by examples. They need gigabytes, and they invent the content too.
+#   Where the photograph must stay the photograph, a critic with a content loss is still the tool that does what you ask for.
+#
+# And Gram losses live on wherever texture matters: in super-resolution (notebook 12), in filling holes, in games' textures, and as
+# a measure of how well a model of the eye explains what we see.
+#
+# ## Five failures, and their remedies
+#
+# Each of these is made on purpose. On the left what goes wrong, on the right the remedy.
+
+# %%
+tv = replace(base, size=256, style_scales=(1.0,), style_weight=1000, pooling="max")
+failures = [nst.stylize("cat", "halftone", tv), nst.stylize("cat", "halftone", replace(tv, tv_weight=1.0))]
+show(failures, ["1. speckle", "total variation"], height=230)
+
+# %% [markdown]
+# **1. Speckle.** The critic does not mind noise that its pooling averages away. A little total variation does mind.
+
+# %%
+heavy = replace(base, size=256, style_weight=2000)
+failures = [nst.stylize("astronaut", "ink", heavy), nst.stylize("astronaut", "ink", replace(heavy, style_weight=10))]
+show(failures, ["2. the face is gone", "a lighter style weight"], height=230)
+
+# %% [markdown]
+# **2. The face is gone.** The style outweighs the content. Lower `style_weight`; or raise `content_weight`, which is the same.
+
+# %%
+one = replace(base, style_scales=(1.0,), smallest=base.size)
+failures = [nst.stylize("rocket", "starry_night", one), nst.stylize("rocket", "starry_night", base)]
+show(failures, ["3. only the surface is painted", "all sizes, three scales"], height=230)
+
+# %% [markdown]
+# **3. Only the surface is painted.** The strokes are as small as what the critic sees at once. Begin small (the pyramid), and take
+# the Gram matrices at several scales.
+
+# %%
+colours = [nst.stylize("cat", "woodblock", replace(base, size=256, preserve_colour=c)) for c in ("none", "luminance")]
+show(colours, ["4. the colours are lost", "preserve_colour='luminance'"], height=230)
+
+# %% [markdown]
+# **4. The colours are lost.** The style brings its palette. `preserve_colour` keeps the photograph's.
+
+# %%
+weave = [nst.paint("rocket", "woodblock", 448, passes=1), nst.paint("rocket", "woodblock", 448, polish=20)]
+show(
+    [nst.resize(w[..., 20:120, 20:170], (300, 450)) for w in weave], ["5. a network's weave", "two passes and a polish"]
+)
+
+# %% [markdown]
+# **5. A network's weave.** It works in cells of four pixels and paints a pattern into them. Two passes weaken it, a few steps of
+# optimisation remove it.
+#
+# ## What to try next
+#
+# - Photograph a wall, a carpet, the bark of a tree, and use it as the style. The critic does not care whether it was painted.
+# - Train a network on your own drawing (notebook 07), and give it to somebody as one file of less than a megabyte.
+# - Add your drawing to `studio` as its tenth style (notebook 08), and walk from Van Gogh to yourself.
+# - Paint a film of a walk (notebook 11), or a poster for your wall (notebook 13).
+# - Give `style_weight` and `content_weight` to a friend on two sliders (notebook 05), and let the friend stop when it is right. Compare
+#   with the value that you would have chosen.
+#
+# ## Exercises
+#
+# **1.** Which of the five failures would you still get with VGG-19 as the critic? Predict, then try, if you have a GPU.
+#
+# <details><summary>Solution</summary>
+#
+# All but the third, which becomes weaker: VGG-19's fifth block sees 156 pixels at once, so that one size has larger strokes. The
+# others come from the weights, the palette and the pooling.
+# </details>
+#
+# **2.** Use a photograph as the style: paint the coffee with the fur of the cat.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# show(nst.stylize("coffee", "cat", base))
+# ```
+# </details>
+#
+# ## References
+#
+# - B. Julesz: *Visual Pattern Discrimination*, IRE Transactions on Information Theory, 1962.
+# - J. Portilla, E. P. Simoncelli: *A Parametric Texture Model Based on Joint Statistics of Complex Wavelet Coefficients*, IJCV 2000.
+# - A. Hertzmann et al.: *Image Analogies*, SIGGRAPH 2001.
+# - X. Huang, S. Belongie: *Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization*, ICCV 2017.
+# - G. Ghiasi et al.: *Exploring the Structure of a Real-time, Arbitrary Neural Artistic Stylization Network*, BMVC 2017.
+# - N. Kolkin, J. Salavon, G. Shakhnarovich: *Style Transfer by Relaxed Optimal Transport and Self-Similarity*, CVPR 2019.
+#
+# Previous: [13 · Large pictures](13_large_pictures.ipynb)
