@@ -109,8 +109,8 @@ show(maps, titles, columns=6, height=105)
 
 # %% [markdown]
 # What does one channel *want*? Start from grey, and change the pixels until the channel answers as loudly as it can. (A little
-# total variation keeps the picture smooth.) The first layer asks for a colour or an edge, the second block for stripes and
-# lattices, the third for scales, eyes and knots.
+# total variation keeps the picture smooth.) The first layer asks for one colour, the second block for stripes, the third for folds,
+# lattices and knots.
 
 
 # %%
