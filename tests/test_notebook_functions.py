@@ -27,8 +27,10 @@ def taught(notebook: str, *names: str):
     """The functions that a notebook's source defines."""
     (source,) = NOTEBOOKS.glob(f"{notebook}_*.py")
     tree = ast.parse(source.read_text())
-    tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in names]
-    space = {"torch": torch, "F": F, "np": np, "Tensor": torch.Tensor, "nst": nst}
+    kinds = ast.FunctionDef | ast.ClassDef
+    tree.body = [node for node in tree.body if isinstance(node, kinds) and node.name in names]
+    space = {"torch": torch, "F": F, "np": np, "Tensor": torch.Tensor, "nn": torch.nn, "nst": nst}
+    space |= {"relative": losses.relative}
     exec(compile(tree, str(source), "exec"), space)
     return [space[name] for name in names]
 
@@ -59,6 +61,14 @@ def test_content_loss(noise, other):
     assert content_loss(noise, other) == pytest.approx(losses.relative(noise, other).item())
 
 
+def test_look(noise):
+    (look,) = taught("02", "look")
+    critic = nst.FeatureExtractor("compact", ("relu1_1", "relu2_2", "relu3_1")).double()
+    features = critic(noise)
+    assert look(critic, noise).keys() == features.keys()
+    torch.testing.assert_close(look(critic, noise), dict(features))
+
+
 def test_gram(noise):
     (gram,) = taught("03", "gram")
     torch.testing.assert_close(gram(noise), nst.gram(noise))
@@ -73,6 +83,28 @@ def test_style_loss(noise, other):
     with torch.no_grad():
         target = {name: f for name, f in loss.extractor(other).items() if name in loss.style_layers}
         assert style_loss(loss.extractor(noise), target).item() == pytest.approx(loss(noise)["style"].item())
+
+
+def test_objective():
+    """At a size whose quarter has no side under 16 pixels, for smaller ones the library takes at 16."""
+    (objective,) = taught("04", "objective")
+    photo, painting, x = torch.rand(3, 3, 72, 80, generator=torch.Generator().manual_seed(4)).double().split(1)
+    loss = nst.PerceptualLoss(nst.LossConfig(backbone="compact")).double()
+    loss.set_content(photo)
+    loss.set_styles([painting])
+    names = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
+    objective.__globals__.update(critic=loss.extractor, style_layers=names)
+    assert objective(x, photo, painting).item() == pytest.approx(loss(x)["total"].item())
+
+
+def test_net(noise):
+    """The network of notebook 07 with the library's weights paints what the library paints."""
+    _, _, Net = taught("07", "block", "Residual", "Net")
+    net = nst.TransformerNet(nst.TransformerConfig(width=4)).double()
+    mine = Net(4).double()
+    mine.load_state_dict(dict(zip(mine.state_dict(), net.state_dict().values(), strict=True)))
+    with torch.no_grad():
+        torch.testing.assert_close(mine(noise), net(noise))
 
 
 def test_paint(noise, other):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from nstlib.painting.network import TransformerConfig, TransformerNet
 from nstlib.screen import plots
 from nstlib.training.config import TrainState
 
@@ -34,25 +33,6 @@ def test_quick_curves_go_down_where_losses_fall():
     drawn = Image.open(io.BytesIO(plots.quick_curves({"content": [1.0, 0.1, 0.01]}, (100, 100)))).convert("RGB")
     rows = {x: [y for y in range(84) if drawn.getpixel((x, y)) == (31, 119, 180)] for x in (10, 90)}
     assert max(rows[10]) < min(rows[90])
-
-
-@pytest.mark.parametrize(
-    ("settings", "kinds"), [({}, {"convolution", "residual", "resize"}), ({"upsample": "deconv"}, {"deconv"})]
-)
-def test_architecture(settings, kinds):
-    figure = plots.architecture(TransformerNet(TransformerConfig(width=4, residual_blocks=2, **settings)), 64)
-    (axes,) = figure.axes
-    said = [text.get_text() for text in axes.texts]
-    assert said == ["3\n64²", "4\n64²", "8\n32²", *["16\n16²"] * 3, "8\n32²", "4\n64²", "3\n64²"]
-    assert kinds <= {text.get_text() for text in axes.get_legend().get_texts()}
-    widths = [bar.get_width() for bar in axes.patches if bar.get_width() >= 3]
-    assert widths == [3, 4, 8, 16, 16, 16, 8, 4, 3]
-
-
-def test_architecture_leaves_no_hooks():
-    net = TransformerNet(TransformerConfig(width=4, residual_blocks=1))
-    plots.architecture(net, 32)
-    assert all(not module._forward_hooks for module in net.modules())
 
 
 def test_curves_stand_where_their_steps_say():

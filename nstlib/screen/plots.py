@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..pictures.files import to_pil
 
@@ -127,41 +127,6 @@ def quick_curves(histories: Mapping[str, Sequence[float]], size: tuple[int, int]
 @cache
 def _font(points: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(findfont("DejaVu Sans"), points)
-
-
-def architecture(net: nn.Module, size: int = 256) -> Figure:
-    """What becomes of a picture in a `TransformerNet`: a bar a layer, as tall as its maps, as wide as its channels."""
-    shapes: list[tuple[str, torch.Size]] = []
-    layers = [*net.down, *net.residual, *net.up, net.to_rgb]
-    hooks = [layer.register_forward_hook(lambda m, i, out: shapes.append((_kind(m), out.shape))) for layer in layers]
-    with torch.no_grad():
-        net(torch.zeros(1, 3, size, size))
-    for hook in hooks:
-        hook.remove()
-    figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
-    x, colours = 0.0, {"convolution": "#4c72b0", "residual": "#dd8452", "resize": "#55a868", "deconv": "#c44e52"}
-    for kind, (_, channels, height, _) in [("picture", (1, 3, size, size)), *shapes]:
-        axes.bar(x, height, channels, bottom=-height / 2, align="edge", color=colours.get(kind, "#8c8c8c"))
-        axes.text(
-            x + channels / 2, -height / 2 - 0.06 * size, f"{channels}\n{height}²", ha="center", va="top", fontsize=8
-        )
-        x += channels + 32
-    for kind, colour in colours.items():
-        if kind in [name for name, _ in shapes]:
-            axes.bar(0, 0, color=colour, label=kind)
-    axes.set(ylim=(-0.75 * size, 0.55 * size))
-    axes.legend(frameon=False, ncols=3, loc="upper center")
-    axes.set_axis_off()
-    plt.close(figure)
-    return figure
-
-
-def _kind(layer: nn.Module) -> str:
-    """What a layer of a `TransformerNet` does, in a word."""
-    if hasattr(layer, "first"):
-        return "residual"
-    inner = [type(module).__name__ for module in layer.modules()]
-    return "deconv" if "ConvTranspose2d" in inner else "resize" if "Upsample" in inner else "convolution"
 
 
 class LivePlot:
