@@ -174,7 +174,8 @@ for label, version in versions.items():
 # Compare the first two rows. To the pixels, the shift is three times as bad as the blur. At `relu3_4` it is the other way round:
 # the shift costs half of what the blur costs. Deep features are about *what* is there, and less about exactly *where*. (They forgive
 # small shifts, not large ones: twice as far, and `relu3_4` too finds the shift worse.) And darkening, to the pixels as bad as
-# the shift, costs `relu3_4` a sixth of it.
+# the shift, costs `relu3_4` a sixth of it. Noise costs the most by far, at every layer: it puts a small edge at every pixel, and the
+# filters of the first layer are made to find edges. So a picture that pleases the critic has no noise.
 #
 # ## Rebuilding a photograph from what the critic saw
 #

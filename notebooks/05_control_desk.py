@@ -69,7 +69,7 @@ ControlDesk(content="cat", styles=("swirl",))
 #
 # Nothing starts again when a slider moves. The desk holds the stepper of notebook 04: `step(n)` paints n steps more, and
 # `configure` changes the weights in between. The Gram matrices of the paintings do not depend on the weights, so they are computed
-# only once; and on two idle cores, at the desk's first size (192 pixels), our critic needs about a fiftieth of a second for a step.
+# only once. The line under the picture says how many steps a second your machine makes.
 #
 # All that the desk does, you can do in code. Here is a hand that pulls the style slider up and lets it go again:
 
@@ -90,7 +90,8 @@ show(frames, titles, columns=3, height=170)
 # %% [markdown]
 # The last picture is on its way *back* to the photograph: whiskers and fur return first. It will not quite become the first picture
 # of weight 1 again, however long it runs. The painter walks downhill from where it stands, and the way it came leaves a trace, here
-# the blue. You can see each pull of the slider in the curves:
+# the blue. You can see each pull of the slider in the curves. (Right after a pull both losses may jump up: Adam remembers how large the
+# gradients were before the pull, and its first steps after it are too long.)
 
 # %%
 curves({name: [losses[name] for losses in history] for name in ("content", "style")})

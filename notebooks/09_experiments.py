@@ -97,9 +97,10 @@ picture("sheets/weights.jpg", width=660)
 
 # %% [markdown]
 # Look along the diagonals from top left to bottom right, where both weights grow together: it is nearly the same picture all the
-# way. **Only the ratio matters**: ten times the whole loss has the same minimum, and Adam, which divides the gradient by its own
-# size, even takes the same steps to it. One slider would do for both weights; we keep two, so that total variation, the third in
-# the sum, keeps its place.
+# way. **Only the ratio matters**: ten times the whole loss has the same minimum. Adam divides the gradient by its own size, so that
+# it reaches the same losses within a per cent. (The pictures are not equal, though: rounding sends the painter on other paths, and
+# single pixels differ.) One slider would do for both weights; we keep two, so that total variation, the third in the sum, keeps
+# its place.
 #
 # ## Which critic, which pooling?
 #
