@@ -112,12 +112,12 @@ def conditional_instance_norm(x: Tensor, gamma: Tensor, beta: Tensor, mix: Tenso
 
 # %% [markdown]
 # `TransformerNet(TransformerConfig(styles=…))` is the network of notebook 07 with this norm, and with one more number a style,
-# `through`: the share of the photograph itself that is added at the end. How much of all that belongs to a single style?
+# `skip_share`: the share of the photograph itself that is added at the end. How much of all that belongs to a single style?
 
 # %%
 net = nst.load_transformer("studio")
 names = net.config.styles
-rows = {name: p for name, p in net.named_parameters() if ".norm." in name or name == "through"}
+rows = {name: p for name, p in net.named_parameters() if ".norm." in name or name == "skip_share"}
 everything, own = sum(p.numel() for p in net.parameters()), sum(p[0].numel() for p in rows.values())
 print(f"{everything:,} numbers in all; {own:,} for each of {len(names)} styles: {own / everything:.1%}")
 
@@ -158,7 +158,15 @@ with torch.no_grad():
 # ## A map of styles
 #
 # A mix of $\gamma$ and $\beta$ is not two half transparent paintings, one laid over the other. There is one brush, and *it* changes.
-# Here is a walk from one style to another:
+# Left the mean of two paintings, pixel by pixel; right one painting with the mean of the two rows:
+
+# %%
+two = [nst.paint("cat", net, size, styles=name) for name in ("ink", "stained_glass")]
+half = nst.paint("cat", net, size, styles={"ink": 0.5, "stained_glass": 0.5})
+show([(two[0] + two[1]) / 2, half], ["crossfade of pixels", "mix of γ and β"], height=260)
+
+# %% [markdown]
+# And here is a walk from one style to the other:
 
 # %%
 ways = [i / 5 for i in range(6)]
@@ -181,8 +189,8 @@ show(grid, columns=5, height=112)
 # %% [markdown]
 # ## Keep the colours
 #
-# The brush of the painting and the palette of the photograph: by luminance, by mean and spread, or by histogram (notebook 01). Unlike
-# in notebook 04 it is always the finished painting that is recoloured, for the network knows its style by heart. Luminance takes
+# The brush of the painting and the palette of the photograph: by luminance, by mean and spread, or by histogram (notebook 01). In
+# notebook 04 the style was recoloured first. A network knows its style by heart, so here the finished painting is recoloured. Luminance takes
 # the colour of each pixel from the photograph, and only its brightness from the painting; the mean keeps the palette nearly; the
 # histogram, which treats red, green and blue apart, lets the style's contrasts of colour through.
 
