@@ -171,7 +171,7 @@ nst.settings_of("my_first_painting.png")
 # ```
 # </details>
 #
-# **3.** How timid can the style be? Lower `style_weight` from 40 to 1, then to 0.1. Predict first: what goes
+# **3.** How timid can the style be? Lower `style_weight` from 80 to 2, then to 0.2. Predict first: what goes
 # first, the colours or the strokes?
 #
 # <details><summary>Solution</summary>
@@ -181,7 +181,7 @@ nst.settings_of("my_first_painting.png")
 # ```python
 # from dataclasses import replace
 #
-# weights = [40, 1, 0.1]
+# weights = [80, 2, 0.2]
 # cats = [nst.stylize("cat", "swirl", replace(config, size=256, style_weight=w)) for w in weights]
 # show(cats, [str(w) for w in weights])
 # ```

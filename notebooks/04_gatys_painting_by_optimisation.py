@@ -75,7 +75,7 @@ style_layers = ("relu1_1", "relu2_1", "relu3_1", "relu3_4")
 critic = nst.FeatureExtractor("compact", (*style_layers, "relu3_2"))
 
 
-def objective(x: Tensor, photo: Tensor, painting: Tensor, alpha: float = 1.0, beta: float = 40.0) -> Tensor:
+def objective(x: Tensor, photo: Tensor, painting: Tensor, alpha: float = 1.0, beta: float = 80.0) -> Tensor:
     """Content at relu3_2, style at four layers and three scales, for pictures (1, 3, H, W)."""
     content = relative(critic(x)["relu3_2"], critic(photo)["relu3_2"])
     distances = []
