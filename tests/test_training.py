@@ -224,9 +224,9 @@ def test_same_seed_same_network(config):
 def test_content_is_not_differentiated_and_the_style_is_seen_once(config, monkeypatch):
     activations, set_styles, graded, styles = FeatureExtractor.activations, PerceptualLoss.set_styles, [], []
 
-    def spy(self, image):
+    def spy(self, image, *layers):
         graded.append(torch.is_grad_enabled())
-        return activations(self, image)
+        return activations(self, image, *layers)
 
     monkeypatch.setattr(FeatureExtractor, "activations", spy)
     monkeypatch.setattr(PerceptualLoss, "set_styles", lambda self, s: styles.append(len(s)) or set_styles(self, s))
@@ -404,18 +404,19 @@ def test_a_finished_run_brings_back_its_model_file(config):
     assert same(halves(load_transformer(config.save_model)), halves(net))
 
 
-@pytest.mark.parametrize("cut_short", ["trained", "sheet"])
+@pytest.mark.parametrize("cut_short", ["trained", "save_sheet"])
 def test_a_run_that_breaks_off_while_it_saves_the_end(config, monkeypatch, cut_short):
     cut(config, 5)
-    method = getattr(Trainer, cut_short)
+    owner = run_folder if cut_short == "save_sheet" else Trainer
+    function = getattr(owner, cut_short)
 
-    def breaks_off(self):
-        if self.count == 12:
+    def breaks_off(*given):
+        if given[-1] == 12 or getattr(given[0], "count", 0) == 12:
             raise Stop
-        return method(self)
+        return function(*given)
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(Trainer, cut_short, breaks_off)
+        patch.setattr(owner, cut_short, breaks_off)
         train(config)
     net = train(config)
     assert same(halves(load_transformer(config.save_model)), halves(net))
