@@ -286,7 +286,7 @@ def test_samples_are_listed(capsys):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        ("", "stylize, paint, train"),
+        ("", "stylize, paint, enlarge, train"),
         ("nonsense", "nonsense"),
         ("stylize", "--style"),
         ("stylize cat", "--style"),
