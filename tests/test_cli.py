@@ -367,7 +367,7 @@ def test_film_of_nothing(capsys):
 
 @pytest.mark.parametrize(
     ("command", "flag", "explained"),
-    [("stylize", "--style-weight", "weight of the style loss"), ("train", "--style", "painting: file")],
+    [("stylize", "--style-weight", "weight of the style loss"), ("train", "--style", "painting, file")],
 )
 def test_help(capsys, command, flag, explained):
     with pytest.raises(SystemExit) as end:
