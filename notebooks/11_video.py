@@ -32,8 +32,14 @@ import sys
 if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
     if not os.path.exists("nstlib.zip"):
         sys.exit("Upload a zip of the repository as nstlib.zip beside this notebook, and run this cell again.")
-    # %pip install -q nstlib.zip "av>=15.1" "opencv-python-headless>=4.10"
+    # %pip install -q nstlib.zip
     print("nstlib is installed")
+
+# %%
+# Films need two more packages there.
+if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+    # %pip install -q "av>=15.1" "opencv-python-headless>=4.10"
+    print("av and OpenCV are installed")
 
 # %%
 import tempfile

@@ -22,7 +22,7 @@
 #
 # Time: about 2 minutes on two CPU cores
 #
-# Previous: [12 · Super-resolution](12_super_resolution.ipynb)
+# Previous: [12 · Super-resolution](12_super_resolution.ipynb) · Next: [14 · Where next](14_where_next.ipynb)
 
 # %%
 # At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -309,4 +309,4 @@ show([poster[..., 500:900, 800:1600]], ["a piece, in true pixels"], height=400)
 # - L. Gatys, A. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016.
 # - J. Johnson, A. Alahi, L. Fei-Fei: *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016.
 #
-# Previous: [12 · Super-resolution](12_super_resolution.ipynb)
+# Previous: [12 · Super-resolution](12_super_resolution.ipynb) · Next: [14 · Where next](14_where_next.ipynb)
