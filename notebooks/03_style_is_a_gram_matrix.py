@@ -248,8 +248,9 @@ for source in (wave, wave.flip(-2)):
 show(grown, ["circular, from the painting", "circular, upside down"], height=250)
 
 # %% [markdown]
-# Now the place is free, and as a gift the picture can be laid side by side like a tile. Padding will meet us again: in notebook 04
-# as a margin that is cut off, and in 07 as the frame that fast networks like to paint.
+# Without a border nothing tells where up is. Sky and water lie where the noise happened to put them, and they go on across the edge:
+# such a picture can be laid side by side like a tile. Padding will meet us again: in notebook 04 as a margin that is cut off, and
+# in 07 as the frame that fast networks like to paint.
 #
 # ## Exercises
 #
