@@ -119,6 +119,27 @@ def test_pieces_are_joined(tmp_path, frames, net, monkeypatch):
         assert np.abs(a.astype(int) - b).mean() < 12  # H.264, and half of the colours' pixels
 
 
+def test_a_film_killed_while_it_encodes_a_piece(tmp_path, frames, net, monkeypatch):
+    """The piece's frames are there, the piece is not: the next run makes it, and the film is the same to the byte."""
+    pytest.importorskip("av")
+    monkeypatch.setattr("nstlib.pictures.reel.PIECE", 4)
+
+    class Killed(BaseException):
+        """Nothing catches it, as nothing catches kill -9."""
+
+    def killed(self, path, first, end):
+        raise Killed
+
+    for name in ("whole.mp4", "killed.mp4"):
+        with monkeypatch.context() as patch:
+            if name == "killed.mp4":
+                patch.setattr(Reel, "_encode", killed)
+                with pytest.raises(Killed):
+                    paint_video(frames, net, tmp_path / name)
+        paint_video(frames, net, tmp_path / name)
+    assert (tmp_path / "whole.mp4").read_bytes() == (tmp_path / "killed.mp4").read_bytes()
+
+
 def test_killed_films_go_on(tmp_path, frames, net):
     save_transformer(net, tmp_path / "net.safetensors")
     code = "import sys, nstlib; nstlib.paint_video(*sys.argv[1:4])"
