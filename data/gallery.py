@@ -13,7 +13,8 @@ from nstlib.storage import write_aside
 
 PHOTOGRAPHS = ("astronaut", "cat", "coffee")
 CORNERS = ("stained_glass", "starry_night", "woodblock", "halftone")
-CONFIG = nst.GatysConfig(size=512, backbone="compact")
+STYLES = ("starry_night", "great_wave", "the_scream", "stained_glass", "swirl")
+CONFIG = nst.GatysConfig(size=448, backbone="compact")
 
 
 def square(image: Image.Image, side: int = 230) -> Image.Image:
@@ -49,13 +50,10 @@ def store(page: Image.Image, name: str) -> None:
 
 def optimisation() -> None:
     """One row a photograph; the styles above."""
-    styles = nst.sample_names()["paintings"]
-    tiles = [Image.new("RGB", (230, 230), "white")] + [square(nst.open_image(style)) for style in styles]
+    tiles = [square(nst.open_image(style), 300) for style in STYLES]
     for photograph in PHOTOGRAPHS:
-        tiles.append(square(nst.open_image(photograph)))
-        for style in styles:
-            tiles.append(square(nst.to_pil(nst.stylize(photograph, style, CONFIG))))
-    store(sheet(tiles, columns=len(styles) + 1, height=170), "gallery.jpg")
+        tiles += [square(nst.to_pil(nst.stylize(photograph, style, CONFIG)), 300) for style in STYLES]
+    store(sheet(tiles, columns=len(STYLES), height=280), "gallery.jpg")
 
 
 if __name__ == "__main__":

@@ -72,14 +72,14 @@ film = nst.Film(every=25)
 painted = nst.stylize("cat", "stained_glass", config, film)
 
 # %%
-show(painted)
+show(painted, height=341)
 
 # %% [markdown]
 # It did not appear all at once. The painter begins with a tiny picture, where a stroke covers half a face, and
 # then works on larger and larger ones, as an artist goes from a sketch to detail.
 
 # %%
-show(film.frames, columns=5, height=130)
+show(film.frames, columns=6, height=105)
 
 # %% [markdown]
 # ## Your turn
@@ -96,7 +96,7 @@ print("downloaded on first use:", *names["masterpieces"])
 # %%
 mine = nst.stylize("coffee", "watercolour", config)
 nst.save_image(mine, "my_first_painting.png", settings={"content": "coffee", "style": "watercolour"})
-show(mine)
+show(mine, height=341)
 
 # %% [markdown]
 # ### Your own photograph in three clicks

@@ -52,7 +52,7 @@ from torch import Tensor
 
 gpu = torch.cuda.is_available()
 backbone = "compact"  # or "vgg19"
-size, steps = (384, 300) if gpu else (256, 100)
+size, steps = (384, 200) if gpu else (256, 60)
 base = nst.GatysConfig(backbone=backbone, size=size, steps=steps)
 
 # %% [markdown]

@@ -59,7 +59,7 @@ ABSENT = {"None"}
 ZERO = {"0", "0.0"}
 
 
-def fail(*_):
+def fail(*_, **__):
     pytest.fail("went to work")
 
 
@@ -86,6 +86,7 @@ CONFIGS = {
     nstlib.TrainConfig: {"dataset": Path("photos"), "style": "ink", "backbone": "compact"},
     nstlib.LossConfig: {"backbone": "compact"},
     nstlib.TransformerConfig: {},
+    nstlib.VideoConfig: {},
     DistilConfig: {"photos": Path("photos")},
 }
 WEIGHTS = dict.fromkeys(("style_weight", "content_weight", "tv_weight"), NUMBERS | ZERO)
@@ -102,6 +103,8 @@ GOOD = {  # what is meant, after all
     | dict.fromkeys(("extend", "init_model", "checkpoint_dir", "device"), ABSENT | TEXTS)
     | {"compile": {"True"}, "dataset": TEXTS, "style": TEXTS, "provenance": TEXTS | {"''"}},
     nstlib.TransformerConfig: {"residual_blocks": {"0"}, "legacy_range": {"True"}, "styles": {"()"}},
+    nstlib.VideoConfig: {name: {"True"} for name in ("sharp", "mask", "cuts", "fit")}
+    | {"size": ABSENT, "fps": NUMBERS | ABSENT, "start": NUMBERS | ZERO, "end": NUMBERS | ABSENT, "carry": ZERO},
     DistilConfig: dict.fromkeys(("photos", "teacher", "output"), TEXTS)
     | {"gram_weight": NUMBERS | ZERO, "seed": {"0"}, "lr": NUMBERS, "bfloat16": {"True"}, "styles": ABSENT | TEXTS}
     | {"provenance": TEXTS | {"''"}},
@@ -174,6 +177,9 @@ CALLS = [  # each with arguments that are good; each argument is then replaced b
         {"content": PICTURE, "model": NET, "styles": {"a": 0.5}, "fit": True},
         {"styles": ABSENT, "fit": {"True"}},
     ),
+    (nstlib.paint_video, {"clip": "photo.png", "model": NET, "output": "out.gif"}, {"output": TEXTS}),
+    (nstlib.stylize_video, {"clip": "photo.png", "style": "swirl", "output": "out.gif"}, {"output": TEXTS}),
+    (nstlib.enlarge, {"content": PICTURE, "scale": 4}, {}),
     (nstlib.PerceptualLoss, {"config": CONFIG, "extractor": CRITIC}, {"extractor": ABSENT}),
     (
         nstlib.PhotoFolder,
@@ -292,7 +298,8 @@ ANY_NUMBER = {"0", "1.5", "9" * 20}
 MEANT = dict.fromkeys(("style_weight", "content_weight", "tv_weight", "stability_weight"), ANY_NUMBER)
 MEANT |= dict.fromkeys(("lr", "lr", "epochs"), ANY_NUMBER - {"0"})
 MEANT |= {name: {"0"} for name in ("workers", "seed", "residual_blocks", "strength")}
-MEANT |= {"style_scale": {"1.5"}, "content_scale": {"1.5"}, "stylize steps": {"0"}}
+MEANT |= {"style_scale": {"1.5"}, "content_scale": {"1.5"}, "stroke_size": {"1.5"}, "stylize steps": {"0"}}
+MEANT |= {"polish": {"0"}, "carry": {"0"}, "fps": ANY_NUMBER - {"0"}}
 MEANT |= {"style_blend": ANY_NUMBER}  # a blend of 0 is refused where the styles are counted; see test_cli
 
 
