@@ -20,7 +20,7 @@
 # **You will learn** the loop that paints, written out once; what the pyramid, the weights and the start do to the picture;
 # and how Adam compares with the paper's L-BFGS.
 #
-# Time: about 2½ minutes on two CPU cores
+# Time: about 4 minutes on two CPU cores
 #
 # Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [05 · The control desk](05_control_desk.ipynb)
 
@@ -226,8 +226,8 @@ for name in ("adam", "lbfgs"):
 curves(histories, "total loss")
 
 # %% [markdown]
-# Step for step the two go side by side, and L-BFGS looks at the picture some six times in five steps. We stay with Adam, which needs
-# no history, never stalls, and takes it well when a weight changes on the way.
+# Step for step L-BFGS is ahead on so short a run. (One of its steps may look at the picture more than once.) We stay with Adam, which
+# needs no history, never stalls, and takes it well when a weight changes on the way.
 
 # %% [markdown]
 # ## Keeping the colours

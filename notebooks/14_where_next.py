@@ -85,12 +85,13 @@ show([slow, fast, both], ["by optimisation", "by a network", "network, then 20 s
 # Each of these is made on purpose. On the left what goes wrong, on the right the remedy.
 
 # %%
-tv = replace(base, size=256, style_scales=(1.0,), style_weight=1000, pooling="max")
-failures = [nst.stylize("cat", "halftone", tv), nst.stylize("cat", "halftone", replace(tv, tv_weight=1.0))]
+grain = replace(base, size=256, smallest=256, steps=80, init="noise", style_scales=(1.0,))
+failures = [nst.stylize("cat", "swirl", grain), nst.stylize("cat", "swirl", replace(grain, tv_weight=5.0))]
 show(failures, ["1. speckle", "total variation"], height=230)
 
 # %% [markdown]
-# **1. Speckle.** The critic does not mind noise that its pooling averages away. A little total variation does mind.
+# **1. Speckle.** The painting began as noise, and the critic does not mind the noise that its pooling averages away. A little total
+# variation does mind.
 
 # %%
 heavy = replace(base, size=256, style_weight=2000)
@@ -117,14 +118,16 @@ show(colours, ["4. the colours are lost", "preserve_colour='luminance'"], height
 # **4. The colours are lost.** The style brings its palette. `preserve_colour` keeps the photograph's.
 
 # %%
-weave = [nst.paint("rocket", "woodblock", 448, passes=1), nst.paint("rocket", "woodblock", 448, polish=20)]
+weave = [nst.paint("rocket", "starry_night", 640, passes=1), nst.paint("rocket", "starry_night", 640, polish=20)]
 show(
-    [nst.resize(w[..., 20:120, 20:170], (300, 450)) for w in weave], ["5. a network's weave", "two passes and a polish"]
+    [nst.resize(w[..., 40:110, 85:185], (280, 400)) for w in weave],
+    ["5. a network's weave", "two passes and a polish"],
+    height=280,
 )
 
 # %% [markdown]
-# **5. A network's weave.** It works in cells of four pixels and paints a pattern into them. Two passes weaken it, a few steps of
-# optimisation remove it.
+# **5. A network's weave.** It works in cells of four pixels and paints a pattern into them. Two passes weaken it, and a few steps of
+# optimisation paint strokes over what is left.
 #
 # ## What to try next
 #
