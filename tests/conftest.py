@@ -23,6 +23,16 @@ torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))  # `make unit-el
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder to work in; boxed messages as wide as a terminal."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "80")
+    return folder
+
+
+@pytest.fixture
 def shared() -> Path:
     """The folder of development data; tests that use it are skipped where it is absent."""
     if not SHARED.is_dir():

@@ -16,14 +16,7 @@ from nstlib.screen import cli, jobs
 QUICK = ["--style", "swirl", "--size", "32", "--steps", "1", "--device", "cpu", "--backbone", "compact"]
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty folder to work in; boxed messages as wide as a terminal."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "80")
-    return folder
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture

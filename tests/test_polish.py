@@ -54,11 +54,10 @@ def test_a_style_that_cannot_be_had_is_said(card, noise, monkeypatch):
 
 
 def test_polish_brings_the_objective_down(net, noise):
-    config = polish_config(net)
+    loss = nst.PerceptualLoss(polish_config(net))
     targets = [nst.load_image("swirl", 48)], [1.0]
-    polished = polish(noise, noise, targets, 9, config)
+    polished = polish(noise, noise, targets, 9, loss)
     assert polished.shape == noise.shape and polished.min() >= 0 and polished.max() <= 1
-    loss = nst.PerceptualLoss(config)
     loss.set_content(noise)
     loss.set_styles(targets[0])
     assert loss(polished)["total"] < loss(noise)["total"]
@@ -67,7 +66,9 @@ def test_polish_brings_the_objective_down(net, noise):
 def test_at_strength_0_the_photograph_is_the_style(net, noise):
     targets = style_pictures(net, net.blend(None, 0.0))
     assert targets == ([], [])
-    torch.testing.assert_close(polish(noise, noise, targets, 2, polish_config(net)), noise, rtol=0, atol=0.1)
+    torch.testing.assert_close(
+        polish(noise, noise, targets, 2, nst.PerceptualLoss(polish_config(net))), noise, rtol=0, atol=0.1
+    )
     # Adam's first step is 0.03 for every pixel however small the gradient, here of rounding
 
 

@@ -21,3 +21,8 @@ def guides(masks: Sequence[Tensor], layer: str, size: Sequence[int]) -> list[Ten
     if reach > 1:
         return shrunk
     return [torch.where(small.amax() > 0, small, mask) for small, mask in zip(shrunk, masks, strict=True)]
+
+
+def normalised(guide: Tensor) -> Tensor:
+    """T scaled to a mean square of 1, so that masks of any area weigh the same (Gatys et al. 2017, section 4)."""
+    return guide / guide.square().mean().clamp_min(1e-8).sqrt()

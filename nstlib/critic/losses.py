@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..limits import ImageBatch, UnitFloat, Weight, check_fields, checked
-from ..pictures.pixels import resize
+from ..pictures.pixels import at_scale
 from .extractor import Backbone, Expected, FeatureExtractor, Pooling, default_backbone
-from .guides import guides
+from .guides import guides, normalised
 
 Formula = Literal["scale_free", "gatys2016", "johnson2016"]
 
@@ -114,7 +114,7 @@ def masked_gram(features: ImageBatch, mask: ImageBatch) -> Tensor:
     are multiplied by T, scaled to ΣT² = H·W, so that masks of any area weigh the same.
     """
     guide = F.adaptive_avg_pool2d(mask.to(features), features.shape[-2:])
-    return _gram(features * (guide / guide.square().mean().clamp_min(1e-8).sqrt()))
+    return _gram(features * normalised(guide))
 
 
 @checked
@@ -246,11 +246,10 @@ class PerceptualLoss(nn.Module):
         return self.extractor.gram_head(name, _gram(activation) if mask is None else masked_gram(activation, mask))
 
     def _pyramid(self, image: Tensor, features: Targets) -> dict[float, Targets]:
-        """Features at every style scale; a picture too small for a scale is taken at 16 pixels."""
+        """Features at every style scale."""
         pyramid = {}
         for scale in self.config.style_scales:
-            size = tuple(max(min(side, 16), round(side * scale)) for side in image.shape[-2:])
-            pyramid[scale] = features if scale == 1 else self.extractor.activations(resize(image, size))
+            pyramid[scale] = features if scale == 1 else self.extractor.activations(at_scale(image, scale))
         return pyramid
 
     def forward(self, image: Tensor, blends: Tensor | None = None, factors: Tensor | None = None) -> dict[str, Tensor]:

@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..limits import Count, ImageBatch, checked
-from ..pictures.pixels import Box, cut, resize, tiles, widened
+from ..pictures.pixels import Box, at_scale, cut, tiles, widened
 from .extractor import FeatureExtractor
-from .guides import guides
+from .guides import guides, normalised
 from .losses import DISTANCES, LossConfig, PerceptualLoss, gram
 
 TILE = 384  # pixels: larger ones are hardly faster
@@ -101,7 +101,7 @@ class TiledLoss(PerceptualLoss):
         """Over a picture: Gram matrices `(masks, C, C)` by layer, squared errors of content, sizes of differences."""
         shape, style = image.shape[-2:], self.style_layers if scale in self.config.style_scales else ()
         grid, sizes, whole = self._grid(shape), self._sizes(shape), tuple((0, n) for n in shape)
-        shares = {name: [_scaled(guide) for guide in guides_at(name, sizes[name])] for name in style}
+        shares = {name: [normalised(guide) for guide in guides_at(name, sizes[name])] for name in style}
 
         def measure(i: int, tile: Tensor) -> list[Tensor]:
             core, box = grid[i]
@@ -152,8 +152,7 @@ class TiledLoss(PerceptualLoss):
     def _all_sums(self, image: Tensor, guides_at, known: dict) -> dict[float, dict]:
         found = {}
         for scale in self.config.style_scales:
-            size = tuple(max(min(side, 16), round(side * scale)) for side in image.shape[-2:])
-            found[scale] = known[scale] if scale in known else self._sums(resize(image, size), scale, guides_at)[0]
+            found[scale] = known.get(scale) or self._sums(at_scale(image, scale), scale, guides_at)[0]
         return found
 
     def _grams(self, image: Tensor) -> dict[tuple[float, str], Tensor]:
@@ -169,8 +168,3 @@ class TiledLoss(PerceptualLoss):
             return super()._style_distance(distance, name, grams, targets)
         parts = zip(self.blend, grams.split(1), targets, strict=True)
         return sum(share * distance(self._gram(name, g), a) for share, g, a in parts)
-
-
-def _scaled(guide: Tensor) -> Tensor:
-    """The guide scaled as in `masked_gram`."""
-    return guide / guide.square().mean().clamp_min(1e-8).sqrt()

@@ -136,7 +136,8 @@ def paint(
     blend = asked_blend(net, styles, strength)
     device = next(net.parameters()).device
     free, picture = available(device), open_image(content, size)
-    targets, config = (style_pictures(net, blend, polish_style), polish_config(net)) if polish else (None, None)
+    targets = style_pictures(net, blend, polish_style) if polish else None
+    loss = PerceptualLoss(polish_config(net)).to(device) if polish else None
     where = open_mask(mask) if mask is not None else None
 
     whole, tiled = paint_need(net), paint_need(net, tiled=True)
@@ -151,7 +152,7 @@ def paint(
         photo = to_tensor(resized)
         painted = paint_strokes(net, photo.to(device), blend, passes, stroke_size).cpu()
         _check(painted, photo)
-        painted = polished(painted.clone(), photo, targets, polish, config) if polish else painted
+        painted = polished(painted.clone(), photo, targets, polish, loss) if polish else painted
         painted = recolour(painted, photo, preserve_colour)
         return torch.lerp(photo, painted, to_mask(where, photo.shape[-2:])) if where else painted.clone()
 
@@ -159,7 +160,7 @@ def paint(
         return min(whole(shape), tiled(shape)) if in_tiles(shape) else whole(shape)
 
     if polish:
-        whole = stylize_need(PerceptualLoss(config), config, len(targets[0]) + 1)
+        whole = stylize_need(loss, loss.config, len(targets[0]) + 1)
     return shrink_to_memory(picture.size[::-1], size or max(picture.size), need, free, fit, work)
 
 

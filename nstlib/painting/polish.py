@@ -51,13 +51,14 @@ def polish_config(net: TransformerNet) -> GatysConfig:
     return GatysConfig(device=str(next(net.parameters()).device))
 
 
-def polish(painting: Tensor, photo: Tensor, targets: Targets, steps: int, config: GatysConfig) -> Tensor:
+def polish(painting: Tensor, photo: Tensor, targets: Targets, steps: int, loss: PerceptualLoss) -> Tensor:
     """Finish a painting by Gatys' method: half of the steps at half the size, for the large forms, the rest at full.
 
     Args:
         painting, photo: `(1, 3, H, W)` in [0, 1].
         targets: see `style_pictures`.
         steps: how many in all.
+        loss: of `polish_config`, on its device.
 
     Returns:
         `(1, 3, H, W)` in [0, 1], on the CPU.
@@ -65,8 +66,7 @@ def polish(painting: Tensor, photo: Tensor, targets: Targets, steps: int, config
     pictures, weights = targets
     if sum(weights) < 1:  # the photograph's own Gram matrices at the network's strength 0
         pictures, weights = [*pictures, photo], [*weights, 1 - sum(weights)]
-    config = replace(config, style_blend=tuple(weights))
-    loss = PerceptualLoss(config).to(config.device)
+    config = replace(loss.config, style_blend=tuple(weights))
     painting, whole, long_side = painting.cpu(), tuple(photo.shape[-2:]), max(photo.shape[-2:])
     with tqdm(total=steps, desc="polishing", mininterval=0.5, delay=0.1) as bar:
         for size, count in ((max(1, long_side // 2), steps // 2), (long_side, steps - steps // 2)):

@@ -202,9 +202,10 @@ def network_of(
         ValueError: no shipped network has these styles.
     """
     names = [Path(style).stem if isinstance(style, str | Path) else "a picture in memory" for style in styles]
-    files, studio = model_files(), load_transformer("studio")
-    if len(names) == 1 and names[0] in files and files[names[0]] != files["studio"]:
+    files = model_files()
+    if len(names) == 1 and names[0] in files and names[0] != "studio":
         return load_transformer(names[0]), None
+    studio = load_transformer("studio")
     if missing := [name for name in names if name not in studio.config.styles]:
         known = ", ".join(dict.fromkeys([*studio.config.styles, *files]))
         raise ValueError(f"init='network': no network paints {missing[0]}; there are {known}")

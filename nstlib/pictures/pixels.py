@@ -33,6 +33,11 @@ def resize(image: ImageBatch, size: Pixels | tuple[Pixels, Pixels]) -> Tensor:
     return image.clamp(0, 1).to(home)
 
 
+def at_scale(image: Tensor, scale: float) -> Tensor:
+    """The picture at a style scale; one that is too small for it is taken at 16 pixels."""
+    return resize(image, tuple(max(min(side, 16), round(side * scale)) for side in image.shape[-2:]))
+
+
 def reflect_pad(image: Tensor) -> Tensor:
     """The picture with a mirrored margin: a network pads with zeros, and what it paints at its edges shows that."""
     height, width = (min(MARGIN, side - 1) for side in image.shape[-2:])
