@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
-# threads that wait for each other sleep, because other programs run beside them
+# threads that wait for each other soon sleep, because other programs run beside them
 export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 1000
 UNIT := tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
 PARTS ?= unit hostile notebooks
 

@@ -5,9 +5,8 @@ import os
 import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
-
-import torch
 
 MIB = 2**20
 
@@ -24,7 +23,7 @@ def machine() -> str:
         name = platform.processor() or platform.machine()
     load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
     threads = os.environ.get("OMP_NUM_THREADS", "default")
-    return f"{name}, {os.cpu_count()} cores, threads: {threads}, {platform.system()}, torch {torch.__version__}{load}"
+    return f"{name}, {os.cpu_count()} cores, threads: {threads}, {platform.system()}, torch {version('torch')}{load}"
 
 
 def in_own_process(script: str, *arguments) -> dict:
