@@ -223,10 +223,11 @@ def test_models_are_listed(here, model, tmp_path, monkeypatch, capsys):
 
 
 def test_export(here, model, monkeypatch, capsys):
-    exported = []
+    exported, told, load = [], {}, cli.load_transformer
     monkeypatch.setattr(cli, "export_onnx", lambda net, path: exported.append((net.config.width, path)))
-    cli.main(["export", "--model", model, "--onnx", "tiny.onnx"])
-    assert exported == [(4, Path("tiny.onnx"))]
+    monkeypatch.setattr(cli, "load_transformer", lambda path, **options: told.update(options) or load(path))
+    cli.main(["export", "--model", model, "--onnx", "tiny.onnx", "--values", "0-1", "--bgr"])
+    assert exported == [(4, Path("tiny.onnx"))] and told == {"values": "0-1", "bgr": True}
     assert "tiny.onnx: input and output" in capsys.readouterr().out
 
 

@@ -201,14 +201,16 @@ def models_command() -> None:
             print(f"    quality   at strength 0, SSIM {card['ssim_at_strength_0']} or more to unseen photographs")
 
 
-def export_command(model: str, onnx: Path) -> None:
+def export_command(model: str, onnx: Path, values: Values = "0-255", bgr: bool = False) -> None:
     """Export a network to ONNX with dynamic height and width (needs `pip install nstlib[export]`).
 
     Args:
         model: a shipped network's name or the file of one.
         onnx: where to write, .onnx.
+        values: of a network from elsewhere: what it reads and writes; the exported one has [0, 1] all the same.
+        bgr: of a network from elsewhere: it reads and writes blue first; the exported one red.
     """
-    net = load_transformer(model)
+    net = load_transformer(model, values=values, bgr=bgr)
     export_onnx(net, onnx)
     say(f"{onnx}: input and output (1, 3, height, width) in [0, 1]")
     if net.config.styles:
