@@ -12,11 +12,11 @@ from ..pictures.files import jpeg_bytes, read_image
 from ..pictures.pixels import resize
 from .config import TrainConfig
 
-L1_WEIGHT = 0.5  # of the pixels, beside the features
+L1_WEIGHT = 0.2  # of the pixels, beside the features
 
 
 class UpscaleObjective:
-    """What an enlarging network is judged by: its pixels (L1), or the critic's features and half of that.
+    """What an enlarging network is judged by: its pixels (L1), or the critic's features and a fifth of that.
 
     Johnson et al. 2016, section 4.2. Deviations: two layers instead of one, errors relative to the size of the
     features, and some L1, which keeps the colours, instead of matching histograms afterwards. The critic pools 2×2
