@@ -99,7 +99,7 @@ print(F.pixel_shuffle(channels, 4)[0, 0].int())  # one channel, 4×4 pixels
 class Enlarger(nn.Module):
     """(B, 3, H, W) to (B, 3, 4H, 4W)."""
 
-    def __init__(self, width: int = 32, depth: int = 8):
+    def __init__(self, width: int = 32, depth: int = 16):
         super().__init__()
         layers = []
         for inputs in (3, *[width] * depth):

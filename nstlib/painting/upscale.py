@@ -32,7 +32,7 @@ class UpscaleConfig:
     """The layout of an `UpscaleNet`."""
 
     width: Width = 32  # channels of each convolution
-    depth: Annotated[int, between(0, 256)] = 8  # convolutions between the first and the last
+    depth: Annotated[int, between(0, 256)] = 16  # convolutions between the first and the last
 
     def __post_init__(self):
         check_fields(self)

@@ -134,9 +134,8 @@ def card(config: TrainConfig, critic: str, styles: tuple[str, ...]) -> dict:
         styles: of an adjustable network.
     """
     content, style = config.layers()
-    common = {
-        "critic": Path(config.weights).name if config.weights else critic,
-        "content_layers": content,
+    judge = {"critic": Path(config.weights).name if config.weights else critic, "content_layers": content}
+    common = (judge if config.objective != "pixels" else {}) | {
         "dataset": Path(config.dataset).name,
         "image_size": config.image_size,
         "lr": config.lr,
