@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,14 +17,17 @@
 # %% [markdown]
 # # 00 · Start here
 #
+# ![a photograph of a cat turns into a painting, step by step](../data/openings/growing.webp)
+#
+# This is a photograph of a cat. Two hundred small steps later it is painted in the manner of *The Starry Night*, and nobody has
+# drawn a line of it. **Who tells each pixel what to do?**
+#
 # **You will learn** what neural style transfer does, and paint your first picture with it.
 #
-# Time: half a minute on two CPU cores · nothing is downloaded
-#
-# Next: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb)
+# Half a minute on two CPU cores · nothing is downloaded · Next: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -151,18 +154,24 @@ nst.settings_of("my_first_painting.png")
 #
 # ## Exercises
 #
-# **1.** Paint the cat with *half* stained glass and *half* woodblock print.
+# **1.** Paint the cat with *half* stained glass and *half* woodblock print. Predict first: is one side of the picture glass and
+# the other wood, or are they mixed?
 #
 # <details><summary>Solution</summary>
+#
+# Mixed. The painter is told how much of each there should be, and not where.
 #
 # ```python
 # show(nst.stylize("cat", ["stained_glass", "woodblock"], config))
 # ```
 # </details>
 #
-# **2.** Paint the astronaut as a woodblock print, but keep the photograph's colours.
+# **2.** Paint the astronaut as a woodblock print, but keep the photograph's colours. Predict first: can one still tell that it is a
+# woodblock, when its colours are gone?
 #
 # <details><summary>Solution</summary>
+#
+# Yes, by its lines and its grain: they are made of light and dark, and that comes from the painting.
 #
 # ```python
 # from dataclasses import replace
@@ -190,5 +199,10 @@ nst.settings_of("my_first_painting.png")
 # ## Reference
 #
 # L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016.
+#
+# ---
+#
+# **What went into the network was a table of numbers. How wrong may such numbers be before you notice?** The next notebook shows six
+# pictures that are equally wrong, to four decimals, and you will not believe it.
 #
 # Next: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,17 @@
 # %% [markdown]
 # # 01 · Pictures as tensors
 #
-# **You will learn** how a picture becomes numbers and back, what goes wrong when it is resized carelessly, how
-# colour can be taken apart, and why comparing two pictures pixel by pixel says little about how alike they look.
+# ![six versions of a photograph of a cat: moved, darker, warmer, noisy, saved with few bytes, blurred](../data/openings/01.jpg)
 #
-# Time: a few seconds, anywhere
+# Compared pixel by pixel, these six pictures are equally far from the photograph, to four decimals. **Would you have said so?**
 #
-# Previous: [00 · Start here](00_start_here.ipynb) · Next: [02 · What the critic sees](02_what_the_critic_sees.ipynb)
+# **You will learn** how a picture becomes numbers and back, what goes wrong when it is resized carelessly, how colour can be taken
+# apart, and why comparing pixels says little about how alike two pictures look.
+#
+# A few seconds, anywhere · Previous: [00 · Start here](00_start_here.ipynb) · Next: [02 · What the critic sees](02_what_the_critic_sees.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -36,12 +38,16 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
     print("nstlib is installed")
 
 # %%
+import io
+
 import nstlib as nst
 import numpy as np
 import torch
 import torch.nn.functional as F
 from nstlib import show
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 
 # %% [markdown]
 # ## From file to tensor
@@ -145,25 +151,63 @@ show([soft, cat, noise], [f"TV {total_variation(x):.3f}" for x in (soft, cat, no
 # %% [markdown]
 # ## Why not simply compare pixels?
 #
-# The obvious distance between two pictures is the mean squared difference of their pixels. Here are four versions of the
-# cat. Which one looks least like the original? And which one does the pixel distance call the worst? (What `roll` pushes out on the
-# right comes back in on the left.)
+# The obvious distance between two pictures is the **mean squared error** of their pixels. Let us be fair to it. We move the cat by four
+# pixels, and measure the error. Then we make it darker, warmer, noisy and blurred, each just so much that the error is *the same*. How
+# much that is, is found by bisection: try half; if the error is too small, take more, otherwise less.
+
 
 # %%
-shifted = cat.roll(6, dims=-1)
-darker = cat * 0.85
-versions = {"6 pixels to the right": shifted, "blurred": soft, "noisy": noise, "15 % darker": darker}
+def equally_wrong(change, error: float) -> Tensor:
+    """The picture `change(strength)`, strength in [0, 1], whose mean squared error to the cat is as given."""
+    low, high = 0.0, 1.0
+    for _ in range(16):
+        middle = (low + high) / 2
+        if F.mse_loss(change(middle), cat) < error:
+            low = middle
+        else:
+            high = middle
+    return change(low)
+
+
+moved = cat.roll(4, dims=-1)  # what leaves on the right comes in on the left
+error = F.mse_loss(moved, cat).item()
+torch.manual_seed(0)
+grain, warmth = torch.randn_like(cat), torch.tensor([1.0, 0.0, -1.0]).view(1, 3, 1, 1)
+file = io.BytesIO()
+image.save(file, "JPEG", quality=3)  # the one quality that happens to fit: 3 KB
+versions = {
+    "moved by 4 pixels": moved,
+    "darker": equally_wrong(lambda s: cat * (1 - s), error),
+    "warmer": equally_wrong(lambda s: (cat + s * warmth).clamp(0, 1), error),
+    "noisy": equally_wrong(lambda s: (cat + s * grain).clamp(0, 1), error),
+    "JPEG, quality 3": to_tensor(Image.open(file)),
+    "blurred": equally_wrong(lambda s: gaussian_blur(cat, [41, 41], [0.1 + 20 * s] * 2), error),
+}
 titles = [f"{name}: {F.mse_loss(x, cat):.4f}" for name, x in versions.items()]
-show(list(versions.values()), titles, columns=2, height=200)
+show(list(versions.values()), titles, columns=3, height=220)
 
 # %% [markdown]
-# The noise is the worst, and few will disagree. But a shift of six pixels, which you would hardly notice, costs six
-# times as much as a blur that anyone sees. Pixels know nothing of fur, eyes or edges. We need a judge who does: that
-# is the next notebook.
+# Six times the same number. One can hardly see that the first cat has moved, the second was photographed in the shade, and of the last
+# one there is only fog. Pixels know nothing of fur, eyes or edges. Whoever trains a network on this number, or looks for a picture with
+# it, gets what it rewards.
+#
+# Here is what another judge says to the same six, the *critic* of the next notebook (0 is the same picture, 1 as far off as no picture
+# at all):
+
+# %%
+critic = nst.FeatureExtractor("compact", ("relu3_4",))
+with torch.no_grad():
+    wanted = critic(cat)["relu3_4"]
+    for name, x in versions.items():
+        found = critic(x)["relu3_4"]
+        print(f"{name:18} {(found - wanted).square().sum() / wanted.square().sum():.3f}")
+
+# %% [markdown]
+# Its order is close to what you would have said: shade and warm light are next to nothing, fog and blocks are by far the worst.
 #
 # ## Exercises
 #
-# **1.** By how many pixels may the cat move before the pixel distance is as large as to a plain grey picture?
+# **1.** Guess first: by how many pixels may the cat move before the pixel distance is as large as to a plain grey picture?
 #
 # <details><summary>Solution</summary>
 #
@@ -176,12 +220,17 @@ show(list(versions.values()), titles, columns=2, height=200)
 # ```
 # </details>
 #
-# **2.** Give the coffee the colours of the painting `halftone` with the method `"mean"`.
+# **2.** Give the coffee the colours of the painting `halftone`, once by `"mean"` and once by `"histogram"`. Predict first: `histogram` has
+# each of red, green and blue exactly as in the painting. Does it also come closer to the painting's colours?
 #
 # <details><summary>Solution</summary>
 #
+# No. `mean` moves the three colours together: the coffee turns yellow and the white cup blue, as in the comic. `histogram` has each of them
+# right and their combinations wrong: the wood turns pink, and the shadows green.
+#
 # ```python
-# show(nst.recolour(nst.load_image("coffee"), nst.load_image("halftone"), "mean"))
+# coffee, halftone = nst.load_image("coffee"), nst.load_image("halftone")
+# show([nst.recolour(coffee, halftone, way) for way in ("mean", "histogram")], ["mean", "histogram"])
 # ```
 # </details>
 #
@@ -190,5 +239,10 @@ show(list(versions.values()), titles, columns=2, height=200)
 # - L. I. Rudin, S. Osher, E. Fatemi: *Nonlinear total variation based noise removal algorithms*, Physica D, 1992.
 # - L. A. Gatys, M. Bethge, A. Hertzmann, E. Shechtman: *Preserving Color in Neural Artistic Style Transfer*, 2016
 #   (sections 3.1 and 3.2: mean and covariance; luminance).
+#
+# ---
+#
+# **The critic told the six cats apart. What does it look at?** In the next notebook you see what its filters report, layer by layer, and
+# what is left of a photograph when only that report is kept.
 #
 # Previous: [00 · Start here](00_start_here.ipynb) · Next: [02 · What the critic sees](02_what_the_critic_sees.ipynb)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,18 @@
 # %% [markdown]
 # # 02 · What the critic sees
 #
-# **You will learn** what a convolutional network reports about a picture, layer by layer; how to measure whether two
-# pictures show the same thing; and what is left of a photograph when it is rebuilt from a layer's report alone.
+# ![a photograph of a cat, two grey maps of it, and two coloured patterns that filters want to see](../data/openings/02.jpg)
 #
-# Time: 40 seconds on two CPU cores
+# A photograph, what two of the critic's filters report about it, and what two others would most like to see. **What does a network
+# learn about a picture, and what does it forget?**
 #
-# Previous: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb) · Next: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb)
+# **You will learn** what a convolutional network reports, layer by layer; how to measure whether two pictures show the same thing;
+# and what is left of a photograph when it is rebuilt from a layer's report alone.
+#
+# 40 seconds on two CPU cores · Previous: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb) · Next: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -214,7 +217,7 @@ curves(histories, "content loss")
 #
 # ## Exercises
 #
-# **1.** Which of the other sample photographs is closest to the cat at `relu3_4`? (All at 256 × 256 pixels.)
+# **1.** Guess first: which of the other sample photographs is closest to the cat at `relu3_4`? (All at 256 × 256 pixels.)
 #
 # <details><summary>Solution</summary>
 #
@@ -228,11 +231,12 @@ curves(histories, "content loss")
 # ```
 # </details>
 #
-# **2.** Rebuild the cat from `relu3_4` without total variation (`tv_weight=0`). What does the speckle tell you?
+# **2.** Rebuild the cat from `relu3_4` without total variation (`tv_weight=0`). Predict first: what can the pixels do that this layer
+# will not notice?
 #
 # <details><summary>Solution</summary>
 #
-# Pooling averages neighbours, so a fine checkerboard costs a deep layer next to nothing: only an opinion about pictures in
+# Speckle. Pooling averages neighbours, so a fine checkerboard costs a deep layer next to nothing: only an opinion about pictures in
 # general (a *prior*), such as total variation, can object.
 #
 # ```python
@@ -246,5 +250,10 @@ curves(histories, "content loss")
 # - K. Simonyan, A. Zisserman: *Very Deep Convolutional Networks for Large-Scale Image Recognition*, 2014.
 # - L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using CNNs*, CVPR 2016, section 2.1, equation 1.
 # - A. Mahendran, A. Vedaldi: *Understanding Deep Image Representations by Inverting Them*, CVPR 2015.
+#
+# ---
+#
+# **Features say what is where. But you know a Van Gogh from any corner of it: a style has no *where*. How do you take the places out of
+# the features?** One matrix product does it.
 #
 # Previous: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb) · Next: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb)

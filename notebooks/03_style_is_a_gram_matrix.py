@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,18 @@
 # %% [markdown]
 # # 03 · Style is a Gram matrix
 #
-# **You will learn** how to describe a painting's style so that *where* things are no longer matters, how to compare two
-# styles, and how to grow endless new texture out of noise.
+# ![three textures: stained glass, swirls, waves](../data/openings/03.jpg)
 #
-# Time: half a minute on two CPU cores
+# These three pictures grew out of random noise. None of them is a copy, and nobody said where anything should be. **What was the
+# computer told?**
 #
-# Previous: [02 · What the critic sees](02_what_the_critic_sees.ipynb) · Next: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)
+# **You will learn** how to describe a painting's style so that places no longer matter, how to compare two styles, and how to grow
+# endless new texture.
+#
+# Half a minute on two CPU cores · Previous: [02 · What the critic sees](02_what_the_critic_sees.ipynb) · Next: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -254,7 +257,8 @@ show(grown, ["circular, from the painting", "circular, upside down"], height=250
 #
 # ## Exercises
 #
-# **1.** Mix two textures: what do the average Gram matrices of `swirl` and `woodblock` look like?
+# **1.** Grow a texture from the average of two paintings' Gram matrices, `swirl` and `woodblock`. Predict first: patches of the one beside
+# patches of the other, or something that is neither?
 #
 # <details><summary>Solution</summary>
 #
@@ -284,5 +288,10 @@ show(grown, ["circular, from the painting", "circular, upside down"], height=250
 # - L. A. Gatys, A. S. Ecker, M. Bethge: *Texture Synthesis Using Convolutional Neural Networks*, NIPS 2015.
 # - L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using CNNs*, CVPR 2016, section 2.2, equations 3–5.
 # - J. Johnson, A. Alahi, L. Fei-Fei: *Perceptual Losses for Real-Time Style Transfer*, ECCV 2016, section 3.2, equation 3.
+#
+# ---
+#
+# **You can measure content and you can measure style. What happens if a picture is pulled by both at once?** It becomes a painting. The
+# next notebook writes the painter, in about a dozen lines.
 #
 # Previous: [02 · What the critic sees](02_what_the_critic_sees.ipynb) · Next: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)

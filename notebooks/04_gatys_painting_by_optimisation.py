@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,18 @@
 # %% [markdown]
 # # 04 · Gatys: painting by optimisation
 #
-# **You will learn** the loop that paints, written out once; what the pyramid, the weights and the start do to the picture;
-# and how Adam compares with the paper's L-BFGS.
+# ![a rocket on its pad at night, and the same painted like The Starry Night](../data/openings/04.jpg)
 #
-# Time: about 4 minutes on two CPU cores
+# The network learns nothing here. Only the pixels of the left picture change, until it is the right one. **In which direction does each
+# of them have to move?**
 #
-# Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [05 · The control desk](05_control_desk.ipynb)
+# **You will learn** the loop that paints, written out once; what the pyramid, the weights and the start do to the picture; and how Adam
+# compares with the paper's L-BFGS.
+#
+# About 4 minutes on two CPU cores · Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [05 · The control desk](05_control_desk.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -274,9 +277,12 @@ show([blended, masked], ["half and half", "swirl left, halftone right"], height=
 #
 # ## Exercises
 #
-# **1.** Change the weight while the painting runs: 40 steps with style weight 1000, then 40 with 1.
+# **1.** Change the weight while the painting runs: 40 steps with style weight 1000, then 40 with 1. Predict first: what comes back sooner,
+# the lines of the face or its colours?
 #
 # <details><summary>Solution</summary>
+#
+# The lines. The colours are slower, and some of the blue stays.
 #
 # ```python
 # painter = nst.GatysPainter(content, [style], replace(base, style_weight=1000), loss=loss)
@@ -286,16 +292,20 @@ show([blended, masked], ["half and half", "swirl left, halftone right"], height=
 # ```
 # </details>
 #
-# **2.** Paint the cat at 448 pixels and save it together with its settings. Then read the settings back.
+# **2.** Begin with the answer: paint the cat in the style of the cat. What will Adam do? And what will it do if the start has a little
+# noise? Predict both, then run.
 #
 # <details><summary>Solution</summary>
 #
-# ```python
-# from dataclasses import asdict
+# At the answer every gradient is exactly 0, and nothing moves. Beside it the first step makes the loss some hundred times *larger*: Adam
+# divides each gradient by its own size, so that the first step is as long for a tiny gradient as for a large one. Then it comes back.
 #
-# config = replace(base, size=448)
-# nst.save_image(nst.stylize("cat", "ink", config), "cat_ink.png", settings=asdict(config))
-# print(nst.settings_of("cat_ink.png")["style_weight"])
+# ```python
+# cat = nst.load_image("cat", 128)
+# for noise in (0, 0.01):
+#     start = (cat + noise * torch.randn_like(cat)).clamp(0, 1)
+#     painter = nst.GatysPainter(cat, [cat], replace(base, size=128), image=start)
+#     print(noise, *[f"{painter.step(n).losses['total']:.4f}" for n in (1, 1, 8, 50)])
 # ```
 # </details>
 #
@@ -303,5 +313,9 @@ show([blended, masked], ["half and half", "swirl left, halftone right"], height=
 #
 # L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, section 2.3,
 # equation 7. Masks: L. A. Gatys et al.: *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017, section 4.
+#
+# ---
+#
+# **The weights may change between two steps. What happens if you pull a slider while the picture is being painted?** Try it at the desk.
 #
 # Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [05 · The control desk](05_control_desk.ipynb)

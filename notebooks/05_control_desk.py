@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,17 @@
 # %% [markdown]
 # # 05 · The control desk
 #
-# **You will learn** what content weight, style weight, total variation, layers, blends and step size *feel* like: you move a
-# slider while the picture is being painted, and watch it follow.
+# ![a slider is pulled to the right and a photograph turns into stained glass; it goes back, and the cat returns, though not quite](../data/openings/slider.webp)
 #
-# Time: as long as you like; the cells themselves take half a minute on two CPU cores
+# While this cat was painted, a hand pulled the style weight up to a thousand and let it go again. **Does the cat come back as it was?**
 #
-# Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)
+# **You will learn** what content weight, style weight, total variation, layers, blends and step size *feel* like: you move a slider while
+# the picture is being painted, and watch it follow.
+#
+# As long as you like; the cells themselves take half a minute on two CPU cores · Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -124,6 +126,8 @@ show(frames, names, columns=2, height=190)
 # %% [markdown]
 # ## Things to try at the desk
 #
+# Predict each of them before you touch the slider.
+#
 # 1. Let it run with the defaults. Then drag the style weight to the far left. How long does it take until the cat is back?
 # 2. Turn off `relu1_1` and `relu2_1`. What is left of the brush?
 # 3. Raise the tv weight until the fur is gone, but the eyes are still there.
@@ -161,5 +165,10 @@ show(frames, names, columns=2, height=190)
 # - L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, equation 7 and
 #   figure 4 (weights), figure 5 (content layers).
 # - L. A. Gatys et al.: *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017.
+#
+# ---
+#
+# **Each picture still takes hundreds of steps. Could a network learn to answer at once?** It needs a teacher first. The obvious teacher
+# compares pixels, and what it teaches is to blur: the next notebook shows why.
 #
 # Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)

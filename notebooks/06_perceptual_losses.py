@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,18 @@
 # %% [markdown]
 # # 06 · Perceptual losses
 #
-# **You will learn** why a network that is trained on pixels blurs, why one that is trained on features does not, and how our
-# critic becomes a teacher. Then you have everything that fast style transfer needs.
+# ![a blurred eye of a cat, and a sharp one](../data/openings/06.jpg)
 #
-# Time: about a minute on two CPU cores
+# Each of these is the best answer to the same sixteen photographs, all of them sharp. The left one was to come close in its pixels, the
+# right one in its features. **Why is the left one blurred?**
 #
-# Previous: [05 · The control desk](05_control_desk.ipynb) · Next: [07 · Training a fast network](07_training_a_fast_network.ipynb)
+# **You will learn** why a network that is trained on pixels blurs, why one that is trained on features does not, and how our critic
+# becomes a teacher. Then you have everything that fast style transfer needs.
+#
+# About a minute on two CPU cores · Previous: [05 · The control desk](05_control_desk.ipynb) · Next: [07 · Training a fast network](07_training_a_fast_network.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -258,7 +261,7 @@ show(
 #
 # ## Exercises
 #
-# **1.** Train the copyist with a perfect teacher, who never slips. Do both losses now give the same network?
+# **1.** Train the copyist with a perfect teacher, who never slips. Predict first: do both losses now give the same network?
 #
 # <details><summary>Solution</summary>
 #
@@ -274,7 +277,7 @@ show(
 # ```
 # </details>
 #
-# **2.** What does `best_bet(layers, gram_share=1.0)` look like, and why?
+# **2.** `best_bet(layers, gram_share=1.0)` asks for the Gram matrices alone. Where will the eye be? Predict, then run.
 #
 # <details><summary>Solution</summary>
 #
@@ -292,5 +295,10 @@ show(
 #   (features), equations 3 and 4 (style); section 4.2 compares the losses at enlarging pictures.
 # - A. Dosovitskiy, T. Brox: *Generating Images with Perceptual Similarity Metrics based on Deep Networks*, NeurIPS 2016.
 # - M. Mathieu, C. Couprie, Y. LeCun: *Deep multi-scale video prediction beyond mean square error*, ICLR 2016: why the mean blurs.
+#
+# ---
+#
+# **Our copyist has three convolutions and sees fifteen pixels at a time. What does a network look like that paints in earnest, and how
+# long does it have to learn?**
 #
 # Previous: [05 · The control desk](05_control_desk.ipynb) · Next: [07 · Training a fast network](07_training_a_fast_network.ipynb)

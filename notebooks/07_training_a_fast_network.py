@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,18 @@
 # %% [markdown]
 # # 07 · Training a fast network
 #
-# **You will learn** how to build, train and use a network that paints any photograph in one pass; what its training loop looks
-# like, written out once; and how to train in earnest on a Colab or Kaggle GPU without losing anything.
+# ![a cup of coffee in six styles](../data/openings/07.jpg)
 #
-# Time: about 1½ minutes on two CPU cores
+# By optimisation each of these takes a minute or so. Here a network painted each in one pass, in less than a second. **What did it have to
+# learn beforehand?**
 #
-# Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)
+# **You will learn** how to build, train and use such a network; what its training loop looks like, written out once; and how to train in
+# earnest on a Colab or Kaggle GPU without losing anything.
+#
+# About 1½ minutes on two CPU cores · Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -370,7 +373,7 @@ if in_earnest:
 #
 # ## Exercises
 #
-# **1.** Train with `network=nst.TransformerConfig(width=width, upsample="deconv")` and compare the flat areas.
+# **1.** Train with `network=nst.TransformerConfig(width=width, upsample="deconv")`. Predict first what you will see in the flat areas.
 #
 # <details><summary>Solution</summary>
 #
@@ -390,7 +393,7 @@ if in_earnest:
 # ```
 # </details>
 #
-# **2.** How few residual blocks can you do with?
+# **2.** How few residual blocks can you do with? Predict first: what will a network with a single one be unable to do?
 #
 # <details><summary>Solution</summary>
 #
@@ -401,7 +404,7 @@ if in_earnest:
 # ```
 # </details>
 #
-# **3.** Start the training above from `init_model="starry_night"`. How many steps does it take to forget the stars?
+# **3.** Start the training above from `init_model="starry_night"`. Guess first: how many steps does it take to forget the stars?
 #
 # <details><summary>Solution</summary>
 #
@@ -419,5 +422,10 @@ if in_earnest:
 # - D. Ulyanov, A. Vedaldi, V. Lempitsky: *Instance Normalization: The Missing Ingredient for Fast Stylization*, 2016.
 # - A. Odena, V. Dumoulin, C. Olah: *Deconvolution and Checkerboard Artifacts*, Distill 2016.
 # - R. R. Coifman, D. L. Donoho: *Translation-Invariant De-Noising*, Wavelets and Statistics, 1995.
+#
+# ---
+#
+# **Six styles are six files so far. But does each of them have to learn anew how to see?** In the next notebook nine styles share one
+# network, and between any two of them lie others that nobody has ever painted.
 #
 # Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,18 @@
 # %% [markdown]
 # # 08 · The playground
 #
-# **You will learn** how one network can hold nine styles, how they mix, how strength becomes a slider, and how to teach the
-# network a style of your own in a minute, without making it forget the others.
+# ![a cup of coffee, whose style changes slowly from The Starry Night to stained glass, to ink, and back](../data/openings/walk.webp)
 #
-# Time: about a minute on two CPU cores, and as long as you like at the desk
+# One photograph, one network, and a walk through three of its nine styles. **Where does a network keep a style, if it can be half one
+# and half another?**
 #
-# Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [09 · Experiments](09_experiments.ipynb)
+# **You will learn** how one network can hold nine styles, how they mix, how strength becomes a slider, and how to teach the network a
+# style of your own in a minute, without making it forget the others.
+#
+# About a minute on two CPU cores, and as long as you like at the desk · Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [09 · Experiments](09_experiments.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -250,7 +253,7 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # ## Exercises
 #
-# **1.** `net.blend("swirl")` is the row of shares that goes into the network. What lies *beyond* strength 1?
+# **1.** `net.blend("swirl")` is the row of shares that goes into the network. What lies *beyond* strength 1? Predict, then run.
 #
 # <details><summary>Solution</summary>
 #
@@ -264,11 +267,11 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 # ```
 # </details>
 #
-# **2.** Paint the left side of a picture in ink, and let it turn into stained glass towards the right.
+# **2.** The left side of a picture is to be ink, and to turn into stained glass towards the right. Can a mix of γ and β do that?
 #
 # <details><summary>Solution</summary>
 #
-# A mix of γ and β belongs to the whole picture. So paint it twice, and fade from one painting to the other.
+# No: a mix of γ and β belongs to the whole picture. So paint it twice, and fade from one painting to the other.
 #
 # ```python
 # left, right = (nst.paint(photo, net, styles=name) for name in ("ink", "stained_glass"))
@@ -277,9 +280,12 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 # ```
 # </details>
 #
-# **3.** Make a film that walks from one style to another and back.
+# **3.** Make a film that walks from watercolour to *The Starry Night* and back. Predict first: where on the way does the blue arrive, at
+# once, evenly, or at the end?
 #
 # <details><summary>Solution</summary>
+#
+# Evenly, by about the same amount at each step: the mix of γ and β is a straight line.
 #
 # ```python
 # ways = [i / 12 for i in [*range(13), *range(11, 0, -1)]]
@@ -294,5 +300,10 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #   style) and 3.5 (mixing).
 # - M. Babaeizadeh, G. Ghiasi: *Adjustable Real-time Style Transfer*, 2018.
 # - L. A. Gatys et al.: *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017 (colour).
+#
+# ---
+#
+# **There are many knobs by now. Which of them make a difference that you can see? And could you tell, without a label, which method
+# painted a picture?** The next notebook ends with a quiz.
 #
 # Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [09 · Experiments](09_experiments.ipynb)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,17 @@
 # %% [markdown]
 # # 09 · Experiments
 #
+# ![nine paintings of a cat, with three content weights and three style weights](../data/openings/09.jpg)
+#
+# The same photograph, the same painting, nine settings. **Which of them look alike, and why?**
+#
 # **You will learn** which settings matter and which do not, by looking at grids of pictures: weights, critics, pooling, layers,
-# optimisers, batch sizes and epochs; and how to run such grids without ever running anything twice.
+# optimisers, batch sizes and epochs; how to run such grids without running anything twice; and how good your own eye is as a judge.
 #
-# Time: about 1¼ minutes on two CPU cores
-#
-# Previous: [08 · The playground](08_playground.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
+# About 2 minutes on two CPU cores · Previous: [08 · The playground](08_playground.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -301,5 +303,10 @@ show([cell.image for cell in cells.values()], list(cells), height=160)
 #
 # - L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, figures 3 to 6.
 # - J. Johnson, A. Alahi, L. Fei-Fei: *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016, section 4.1.
+#
+# ---
+#
+# **All these pictures were judged by a critic of less than a megabyte. The paper's own is a download of 550. How can so small a network
+# see nearly the same?**
 #
 # Previous: [08 · The playground](08_playground.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,23 @@
 # %% [markdown]
 # # 10 · The compact critic
 #
-# **You will learn** why a network of 2.3 million weights can be replaced by one a fifth of its size that judges pictures nearly
-# as it does; how to choose the filters worth keeping; and a one-line proof that lets few channels measure distances in many.
+# ![two paintings of a cat in stained glass that look nearly the same](../data/openings/10.jpg)
 #
-# Time: 10 seconds on two CPU cores
+# One of these was painted by following VGG-19 (its first three blocks, 2.3 million weights), the other by following a network with a fifth
+# of them. **Which is which?**
 #
-# Previous: [09 · Experiments](09_experiments.ipynb) · Next: [11 · Moving pictures](11_video.ipynb)
+# <details><summary>The answer</summary>
+#
+# Left VGG-19, right the small one.
+# </details>
+#
+# **You will learn** how to choose the filters worth keeping, how the small network learned from the large one, and a one-line proof that
+# lets few channels measure distances in many.
+#
+# 10 seconds on two CPU cores · Previous: [09 · Experiments](09_experiments.ipynb) · Next: [11 · Moving pictures](11_video.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -253,7 +261,7 @@ show([pairs.crop((354 * i, 0, 354 * i + 346, 520)) for i in range(5)], columns=3
 #
 # ## Exercises
 #
-# **1.** How many channels of `relu3_4` of our own critic are needed to rebuild the rest to within 5 % on the coffee?
+# **1.** Guess first: how many channels of `relu3_4` of our own critic are needed to rebuild the rest to within 5 % on the coffee?
 #
 # <details><summary>Solution</summary>
 #
@@ -282,5 +290,10 @@ show([pairs.crop((354 * i, 0, 354 * i + 346, 520)) for i in range(5)], columns=3
 # - K. Simonyan, A. Zisserman: *Very Deep Convolutional Networks for Large-Scale Image Recognition*, 2014; weights CC BY 4.0.
 # - Y. He, X. Zhang, J. Sun: *Channel Pruning for Accelerating Very Deep Neural Networks*, ICCV 2017.
 # - G. Hinton, O. Vinyals, J. Dean: *Distilling the Knowledge in a Neural Network*, 2015.
+#
+# ---
+#
+# **So far every picture stood still. What happens if you paint 25 of them a second, each on its own?** They boil. The next notebook shows
+# why, and calms them.
 #
 # Previous: [09 · Experiments](09_experiments.ipynb) · Next: [11 · Moving pictures](11_video.ipynb)

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,17 @@
 # %% [markdown]
 # # 11 · Moving pictures
 #
-# **You will learn** why a clip that is painted frame by frame flickers, and how to see and measure that; how the motion between two
-# frames is found, and where it cannot be; how the last painting is carried along; and why colours of films so often look washed out.
+# ![two painted films side by side: the left flickers, the right is calm](../data/openings/flicker.webp)
 #
-# Time: two minutes on two CPU cores
+# The same network painted both films. **Why does the left one boil, and how was the right one calmed?**
 #
-# Previous: [10 · The compact critic](10_the_compact_critic.ipynb) · Next: [12 · Super-resolution](12_super_resolution.ipynb)
+# **You will learn** how to see and measure flicker; how the motion between two frames is found, and where it cannot be; how the last
+# painting is carried along; and why colours of films so often look washed out.
+#
+# Two minutes on two CPU cores · Previous: [10 · The compact critic](10_the_compact_critic.ipynb) · Next: [12 · Super-resolution](12_super_resolution.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -351,5 +353,9 @@ nst.show([Image.fromarray(frame) for frame in optimised[:3]], columns=3, height=
 # - T. Kroeger, R. Timofte, D. Dai, L. Van Gool: *Fast Optical Flow using Dense Inverse Search*, ECCV 2016.
 # - W.-S. Lai, J.-B. Huang, O. Wang, E. Shechtman, E. Yumer, M.-H. Yang: *Learning Blind Video Temporal Consistency*, ECCV 2018.
 # - N. Sundaram, T. Brox, K. Keutzer: *Dense Point Trajectories by GPU-Accelerated Large Displacement Optical Flow*, ECCV 2010.
+#
+# ---
+#
+# **A film or a print is often wanted larger than it was painted. Can a network add the pixels that are missing? And are they true?**
 #
 # Previous: [10 · The compact critic](10_the_compact_critic.ipynb) · Next: [12 · Super-resolution](12_super_resolution.ipynb)

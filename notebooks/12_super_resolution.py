@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,18 @@
 # %% [markdown]
 # # 12 · Super-resolution
 #
-# **You will learn** how a network enlarges a picture four times, what it does when it is asked for the pixels, what it does when
-# it is asked for the features, and why the sharper picture gets the worse mark.
+# ![a face of a few large pixels, the same enlarged smoothly, and the original photograph](../data/openings/12.jpg)
 #
-# Time: about a minute and a half on two CPU cores
+# The left picture has 1,200 pixels, the right one sixteen times as many. **How much of the right one can be had from the left, and how much
+# is a guess?**
 #
-# Previous: [11 · Moving pictures](11_video.ipynb) · Next: [13 · Large pictures](13_large_pictures.ipynb)
+# **You will learn** how a network enlarges a picture four times, what it does when it is asked for the pixels, what it does when it is
+# asked for the features, and why the sharper picture gets the worse mark.
+#
+# About a minute and a half on two CPU cores · Previous: [11 · Moving pictures](11_video.ipynb) · Next: [13 · Large pictures](13_large_pictures.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -384,5 +387,10 @@ show([bicubic(painted).clamp(0, 1), poster], ["bicubic", "nst.enlarge"], height=
 # - X. Wang et al.: *Real-ESRGAN*, ICCV Workshops 2021: the layout of the network, and why training pictures are spoiled in several ways.
 # - A. Odena, V. Dumoulin, C. Olah: *Deconvolution and Checkerboard Artifacts*, Distill 2016.
 # - Y. Blau, T. Michaeli: *The Perception-Distortion Tradeoff*, CVPR 2018: why the two judges must disagree.
+#
+# ---
+#
+# **An enlarged picture is fifteen sixteenths guesses. Why not paint it large from the start?** Because no computer has the memory for it.
+# Unless one paints in tiles; and the next notebook begins with their ugly seams.
 #
 # Previous: [11 · Moving pictures](11_video.ipynb) · Next: [13 · Large pictures](13_large_pictures.ipynb)

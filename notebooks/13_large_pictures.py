@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,15 +17,17 @@
 # %% [markdown]
 # # 13 · Large pictures
 #
-# **You will learn** what a network needs its memory for; why pictures that are painted in tiles show seams; the sums that make
-# tiles exact, for a trained network and for Gatys; and what happens to the strokes when a picture becomes a poster.
+# ![a painted cup of coffee, once in one piece, once in tiles whose seams show](../data/openings/13.jpg)
 #
-# Time: about 2 minutes on two CPU cores
+# The same network painted both, the left one whole, the right one in six tiles. **Where do the seams come from, and must they be there?**
 #
-# Previous: [12 · Super-resolution](12_super_resolution.ipynb) · Next: [14 · Where next](14_where_next.ipynb)
+# **You will learn** what a network needs its memory for; the sums that make tiles exact, for a trained network and for Gatys; and what
+# happens to the strokes when a picture becomes a poster.
+#
+# About 2 minutes on two CPU cores · Previous: [12 · Super-resolution](12_super_resolution.ipynb) · Next: [14 · Where next](14_where_next.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -308,5 +310,9 @@ show([poster[..., 500:900, 800:1600]], ["a piece, in true pixels"], height=400)
 # - T. Chan, G. Golub, R. LeVeque: *Algorithms for Computing the Sample Variance*, 1983.
 # - L. Gatys, A. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016.
 # - J. Johnson, A. Alahi, L. Fei-Fei: *Perceptual Losses for Real-Time Style Transfer and Super-Resolution*, ECCV 2016.
+#
+# ---
+#
+# **These were the tools. Where do they come from, what came after them, and which would you take today?** One more notebook.
 #
 # Previous: [12 · Super-resolution](12_super_resolution.ipynb) · Next: [14 · Where next](14_where_next.ipynb)

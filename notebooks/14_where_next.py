@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
 #     text_representation:
@@ -17,14 +17,17 @@
 # %% [markdown]
 # # 14 · Where next
 #
+# ![a cup of coffee painted in three ways](../data/openings/14.jpg)
+#
+# The same photograph in the same style: by optimisation, by a network in one pass, and by a network whose painting a few steps have
+# finished. **Which would you take?**
+#
 # **You will learn** where all this came from and where it went, what usually goes wrong and how to mend it, and what to try now.
 #
-# Time: about 1½ minutes on two CPU cores
-#
-# Previous: [13 · Large pictures](13_large_pictures.ipynb)
+# About 1½ minutes on two CPU cores · Previous: [13 · Large pictures](13_large_pictures.ipynb)
 
-# %%
-# At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
+# %% cellView="form" jupyter={"source_hidden": true}
+# @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
 import os
 import sys
 
@@ -148,7 +151,8 @@ show(
 # others come from the weights, the palette and the pooling.
 # </details>
 #
-# **2.** Use a photograph as the style: paint the coffee with the fur of the cat.
+# **2.** A photograph can be the style, too. Paint the coffee in the style of the cat. Predict first: what of the cat will be in the picture,
+# and what not?
 #
 # <details><summary>Solution</summary>
 #
@@ -165,5 +169,10 @@ show(
 # - X. Huang, S. Belongie: *Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization*, ICCV 2017.
 # - G. Ghiasi et al.: *Exploring the Structure of a Real-time, Arbitrary Neural Artistic Stylization Network*, BMVC 2017.
 # - N. Kolkin, J. Salavon, G. Shakhnarovich: *Style Transfer by Relaxed Optimal Transport and Self-Similarity*, CVPR 2019.
+#
+# ---
+#
+# This is the end of the series, and the place to begin with a picture of yours: [00 · Start here](00_start_here.ipynb) takes it in three
+# clicks.
 #
 # Previous: [13 · Large pictures](13_large_pictures.ipynb)

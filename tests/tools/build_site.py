@@ -40,7 +40,7 @@ INTEGRITY = {  # as in a package-lock.json
 TYPESET = """const katex = require(process.argv[1]), asked = JSON.parse(require("fs").readFileSync(0, "utf8"));
 const set = ([tex, displayMode]) => katex.renderToString(tex, { displayMode, strict: "error" });
 console.log(JSON.stringify(asked.map(set)));"""
-BOOTSTRAP = "# At home this cell does nothing."  # the first cell's beginning; it is left out here
+BOOTSTRAP = "# @title At home this cell does nothing."  # the first cell's beginning; it is left out here
 SHOWN = "coffee"  # the photograph on the tiles of the styles
 TILE = (240, 160)  # pixels
 NO_WORDS = "No description has been provided for this image"  # what nbconvert writes
@@ -62,6 +62,7 @@ def build(folder: Path) -> Path:
 def build_pages(folder: Path, typeset: Callable[[Equations], list[str]]) -> None:
     """The index, and a page a notebook."""
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(ROOT / "data" / "openings", folder / "openings", dirs_exist_ok=True)
     sheet = (SOURCE / "style.css").read_text(encoding="utf-8")
     write(folder / "style.css", f"{sheet}\n/* code */\n{code_colours()}\n")
     books = {path.stem: nbformat.read(path, 4) for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
@@ -77,6 +78,7 @@ def page(book, typeset: Callable[[Equations], list[str]]) -> str:
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\((\d\d_\w+)\.ipynb\)", r"(\1.html)", cell.source)
+            cell.source = cell.source.replace("(../data/openings/", "(openings/")
             cell.source = take_equations(cell.source, equations)
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(book)
     words, done = iter(alternatives(book)), typeset(equations)

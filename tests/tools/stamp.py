@@ -13,12 +13,12 @@ import nbformat
 from nstlib.storage import write_aside
 
 ROOT = Path(__file__).parents[2]
-FIRST_CELL = re.compile(r"^# At home this cell does nothing\..*?(?=\n\n# %%)", re.MULTILINE | re.DOTALL)
+FIRST_CELL = re.compile(r"^# @title At home this cell does nothing\..*?(?=\n\n# %%)", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r"^(# # .*)\n(?:#\n# \[!\[.*\n)?", re.MULTILINE)
 ROW = re.compile(r"^(\| \[.*?\]\(notebooks/(\w+)\.ipynb\))(?: \[!\[.*?)?( \|)", re.MULTILINE)
 URLS = re.compile(r'\n\[project\.urls\]\nRepository = "(.*)"\n')
 
-BOOTSTRAP = """# At home this cell does nothing. {said}
+BOOTSTRAP = """# @title At home this cell does nothing. {said}
 import os
 import sys
 
