@@ -156,6 +156,8 @@ show(
 #
 # <details><summary>Solution</summary>
 #
+# Fur and colours are everywhere, and an eye looks out where no eye belongs. Gram matrices know what there is, and not where.
+#
 # ```python
 # show(nst.stylize("coffee", "cat", base))
 # ```
