@@ -1,4 +1,4 @@
-"""The larger experiments of notebook 09, run once; their sheets are stored in nstlib/figures/sheets.
+"""The larger experiments of notebooks 04, 09 and 10, run once; their sheets are stored in nstlib/figures/sheets.
 
 python data/experiments.py [--photos DIR] [--teacher FILE]
 
@@ -51,6 +51,31 @@ def critics(teacher: Path) -> None:
         for pooling in ("avg", "max")
     }
     store(picture(run_grid(gatys, configs, CACHE / "gatys"), columns=2, height=220), "critics.jpg")
+
+
+def paper(teacher: Path) -> None:
+    """From the paper's way to ours, step by step; VGG-19's first blocks above, the compact critic below."""
+    ours = replace(BASE, size=256)
+    adam = replace(ours, smallest=256, steps=120, style_scales=(1.0,))
+    steps = {
+        "noise, L-BFGS": replace(adam, init="noise", optimiser="lbfgs"),
+        "photograph, L-BFGS": replace(adam, optimiser="lbfgs"),
+        "photograph, Adam": adam,
+        "pyramid, three scales": ours,
+    }
+    vgg = {"backbone": "vgg19", "weights": teacher, "preprocessing": "oxford", "content_layers": ("relu3_2",)}
+    configs = {
+        f"{name}: {title}": replace(config, style_layers=LAYERS, **options)
+        for name, options in (("compact", {}), ("VGG-19", vgg))
+        for title, config in steps.items()
+    }
+
+    def rocket(config: nst.GatysConfig) -> tuple:
+        return nst.stylize("rocket", "starry_night", config), {}
+
+    cells = run_grid(rocket, configs, CACHE / "paper")
+    rows = sorted(cells.items(), key=lambda cell: cell[0].startswith("compact"))
+    store(picture(dict(rows), columns=len(steps), height=200), "paper.jpg")
 
 
 def fast(photos: Path) -> None:
@@ -118,5 +143,6 @@ if __name__ == "__main__":
     weights()
     if chosen.teacher:
         critics(chosen.teacher)
+        paper(chosen.teacher)
     if chosen.photos:
         fast(chosen.photos)

@@ -44,6 +44,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
     print("av and OpenCV are installed")
 
 # %%
+import base64
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -51,8 +52,7 @@ from pathlib import Path
 import nstlib as nst
 import cv2
 import numpy as np
-from IPython.display import Image as Shown
-from IPython.display import display
+from IPython.display import HTML
 from matplotlib import pyplot as plt
 from nstlib.painting.flow import motion, optical_flow, warp
 from nstlib.pictures.clips import open_clip
@@ -294,7 +294,7 @@ nst.show([Image.fromarray(image) for image in guesses.values()], list(guesses), 
 # %%
 path = nst.paint_video(clip.path, model, folder / "film.webp", nst.VideoConfig(size=200, fps=10), passes=1)
 print(f"{path.stat().st_size // 1000} KB")
-display(Shown(data=path.read_bytes(), format="webp"))
+HTML(f'<img alt="the painted film" src="data:image/webp;base64,{base64.b64encode(path.read_bytes()).decode()}">')
 
 # %% [markdown]
 # In a terminal:
