@@ -36,50 +36,14 @@ from .training.config import TrainConfig
 from .training.trainer import train
 
 LATE = {"show": "plots", "ControlDesk": "control_desk", "Playground": "playground"}  # they need a notebook's packages
-
 __all__ = [
-    "PRESETS",
-    "CheckpointError",
-    "ControlDesk",
-    "FeatureExtractor",
-    "Film",
-    "GatysConfig",
-    "GatysPainter",
-    "ImageError",
-    "LossConfig",
-    "NstError",
-    "PerceptualLoss",
-    "PhotoFolder",
-    "Playground",
-    "TrainConfig",
-    "TransformerConfig",
-    "TransformerNet",
-    "VideoConfig",
-    "WeightsError",
-    "enlarge",
-    "export_onnx",
-    "fetch_coco",
-    "gram",
-    "load_image",
-    "load_transformer",
-    "model_files",
-    "open_image",
-    "paint",
-    "paint_video",
-    "recolour",
-    "resize",
-    "sample_names",
-    "save_image",
-    "save_transformer",
-    "settings_of",
-    "show",
-    "stylize",
-    "stylize_video",
-    "to_pil",
-    "to_tensor",
-    "total_variation",
-    "train",
-]
+    "PRESETS", "CheckpointError", "ControlDesk", "FeatureExtractor", "Film", "GatysConfig", "GatysPainter",
+    "ImageError", "LossConfig", "NstError", "PerceptualLoss", "PhotoFolder", "Playground", "TrainConfig",
+    "TransformerConfig", "TransformerNet", "VideoConfig", "WeightsError", "enlarge", "export_onnx", "fetch_coco",
+    "gram", "load_image", "load_transformer", "model_files", "open_image", "paint", "paint_video", "recolour",
+    "resize", "sample_names", "save_image", "save_transformer", "settings_of", "show", "stylize", "stylize_video",
+    "to_pil", "to_tensor", "total_variation", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

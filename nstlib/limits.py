@@ -31,31 +31,15 @@ def between(least: float, most: float) -> Limit:
 
 
 Natural = Annotated[int, Limit(lambda value: value >= 0, "of at least 0")]
-
-
 Count = Annotated[int, Limit(lambda value: value >= 1, "of at least 1")]
-
-
 Pixels = Annotated[int, between(1, LARGEST)]
-
-
 Side = Annotated[int, between(16, LARGEST)]
-
-
 Weight = Annotated[float, Limit(lambda value: value >= 0, "of at least 0")]
-
-
 Positive = Annotated[float, Limit(lambda value: value > 0, "above 0")]
-
-
 UnitFloat = Annotated[float, between(0, 1)]
-
-
 ImageBatch = Annotated[
     Tensor, Limit(lambda x: x.ndim == 4 and x.is_floating_point() and x.numel() > 0, "(B, C, H, W) of floats")
 ]
-
-
 WORDS = {int: "a whole number", float: "a finite number", str: "a text", Path: "a path", bool: "True or False"}
 
 

@@ -130,8 +130,6 @@ def let_go(folder: Path, owner: object) -> None:
 
 
 DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64}  # int64 counts batches
-
-
 LARGEST_HEADER = 1_000_000  # bytes of names, settings and card; ours have a few thousand
 
 

@@ -16,14 +16,8 @@ from ..limits import checked
 from ..storage import plain_state_dict, read_weights
 
 BUNDLED = Path(__file__).parents[1] / "weights"
-
-
 Backbone = Literal["compact", "vgg19", "vgg16"]
-
-
 Pooling = Literal["avg", "max"]
-
-
 LAYOUTS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # convolutions in each block
 
 
@@ -42,8 +36,6 @@ class Preprocessing:
 
 
 Expected = Literal["torchvision", "oxford", "caffe"]
-
-
 PREPROCESSING = {
     "torchvision": Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "oxford": Preprocessing((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),

@@ -15,11 +15,7 @@ from .extractor import Backbone, Expected, FeatureExtractor, Pooling, default_ba
 from .guides import guides, normalised
 
 Formula = Literal["scale_free", "gatys2016", "johnson2016"]
-
-
 CONTENT_LAYERS = {"compact": ("relu3_2",), "vgg16": ("relu2_2",), "vgg19": ("relu4_2",)}
-
-
 STYLE_LAYERS = {
     "compact": ("relu1_1", "relu2_1", "relu3_1", "relu3_4"),
     "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),  # Johnson et al.

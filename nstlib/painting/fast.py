@@ -27,7 +27,6 @@ from .polish import polish_config, style_pictures
 from .tiles import paint_tiled
 
 SMALLEST = 16  # pixels a side: below it pictures are padded in another way
-
 Strokes = Annotated[float, between(1, 8)]
 
 

@@ -19,8 +19,6 @@ from ..pictures.colour import ColourMethod
 
 CHANGEABLE = {"style_weight", "content_weight", "tv_weight", "style_layer_weights", "style_blend", "formula"}
 CHANGEABLE |= {"optimiser", "lr"}  # while a painter runs
-
-
 Scale = Annotated[Positive, Limit(lambda value: value <= 8, "up to 8")]
 
 

@@ -11,14 +11,8 @@ from torch import Tensor
 from ..limits import ImageBatch, checked
 
 ColourMethod = Literal["none", "luminance", "mean", "histogram"]
-
-
 METHODS = get_args(ColourMethod)
-
-
 STRIP, LEVELS = 256, 4096  # rows; levels of a channel
-
-
 RGB_TO_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 

@@ -26,8 +26,6 @@ PHOTOGRAPHS = {
     "rocket": lambda: photographs.rocket(),
     "motorcycle": lambda: photographs.stereo_motorcycle()[0],
 }
-
-
 PACKAGE = Path(__file__).parents[1]
 PAINTINGS = {path.stem: path for path in sorted((PACKAGE / "paintings").glob("*.jpg"))}  # six of ours, four famous ones
 

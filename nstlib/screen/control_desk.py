@@ -18,8 +18,6 @@ from .desk import LABEL, WIDTH, _button, _Desk, _log_slider, _slider, _with
 from .plots import quick_curves
 
 SIZES = (96, 128, 192, 256, 384, 512)
-
-
 WEIGHTS = {"content_weight": (-2, 3), "style_weight": (-1, 5), "tv_weight": (-3, 3), "lr": (-3, -0.5)}  # log10
 
 

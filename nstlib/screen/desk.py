@@ -12,8 +12,6 @@ from ..pictures.files import save_image
 from ..pictures.samples import load_image, sample_names
 
 LABEL = {"description_width": "105px"}
-
-
 WIDTH = 480  # of the picture and the curves on the screen, pixels
 
 

@@ -29,11 +29,7 @@ from .prune import STUDENT_STD, TAPS, metric_head, prune, second_moments
 from .runs import read_checkpoint, save_checkpoint, settings
 
 UNTOLD = {"photos", "styles", "output", "provenance"}  # settings that the student's file does not tell
-
-
 MAY_CHANGE = {"steps", "save_every"}  # settings that a resumed run may have other values of
-
-
 Batch = Annotated[int, between(1, 4096)]
 
 
