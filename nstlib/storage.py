@@ -3,7 +3,7 @@
 import errno
 import os
 import pickle
-import tempfile
+import secrets
 import time
 import warnings
 import weakref
@@ -40,12 +40,9 @@ def write_aside(path: str | Path) -> Iterator[Path]:
         OSError: the folder is missing or not writable, or the disk is full; an older `path` stays.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".nst-{_short(path.stem)}-", suffix=f".part{path.suffix}", dir=path.parent)
-    os.close(handle)
-    aside = Path(name)
+    aside = path.with_name(f".nst-{_short(path.stem)}-{secrets.token_hex(4)}.part{path.suffix}")
     try:
         yield aside
-        aside.chmod(0o666 & ~_umask())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -61,13 +58,6 @@ def check_name(path: Path, kind: type[NstError] = CheckpointError) -> None:
 def _short(stem: str) -> str:
     """A name of eight letters for one of any length, for the longest that a file can have leaves no room for more."""
     return f"{zlib.crc32(stem.encode(errors='surrogateescape')):08x}"
-
-
-def _umask() -> int:
-    """The mask a plain open() would use: mkstemp makes files that only their owner can read."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextmanager
@@ -97,9 +87,6 @@ def hold(folder: Path, owner: object) -> bool:
 
     It is kept until every owner has let it go or is gone, or until the process ends, in whatever way. A file system
     that knows no locks keeps nobody out.
-
-    Raises:
-        OSError: the folder is missing or not writable.
     """
     key = os.getpid(), folder.resolve()
     if key in _held:
@@ -178,11 +165,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def plain_state_dict(source: str | Path, state: object) -> dict[str, Tensor]:
-    """The names and plain tensors of a state dict, alone or the only one in a checkpoint; `module.` is taken off.
-
-    Raises:
-        WeightsError: there is none, or there are several.
-    """
+    """The names and plain tensors of a state dict, alone or the only one in a checkpoint; `module.` is taken off."""
     inside = state.values() if isinstance(state, dict) and not _is_state(state) else [state]
     found = [one for one in inside if _is_state(one)]
     if len(found) != 1:

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from nstlib.errors import ImageError
+from nstlib.pictures.animations import save_animation
 from nstlib.pictures.clips import is_clip, open_clip
-from nstlib.pictures.reel import VIDEOS, encode, join, save_animation
+from nstlib.pictures.reel import VIDEOS, encode, join
 
 SIZE = 48, 64
 
@@ -133,7 +134,7 @@ def test_a_turned_video_is_upright(tmp_path):
 def test_animations(tmp_path, ending):
     path = tmp_path / f"film{ending}"
     spans = [Fraction(1, 10), Fraction(1, 5), Fraction(1, 10)]
-    save_animation((picture(i) for i in range(3)), spans, path)
+    save_animation((Image.fromarray(picture(i)) for i in range(3)), [100, 200, 100], path)
     assert is_clip(path)
     frames = [(frame.time, frame.duration, frame.pixels()) for frame in open_clip(path)]
     assert [span for _, span, _ in frames] == spans

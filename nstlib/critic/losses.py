@@ -256,13 +256,18 @@ class PerceptualLoss(nn.Module):
             factors: with it: what each picture's style loss is multiplied by, `(B,)`.
         """
         features = self.extractor.activations(image)
-        content_distance, _, variation, averaged = DISTANCES[self.config.formula]
+        distance, _, variation, _ = DISTANCES[self.config.formula]
         found = {name: self.extractor.head(name, features[name]) for name in self.content_layers}
-        content = sum(content_distance(found[name], self.content[name]) for name in self.content_layers)
-        content = content / (len(self.content_layers) if averaged else 1)
-        style, config = self._style(image, features, blends, factors), self.config
-        with torch.set_grad_enabled(torch.is_grad_enabled() and config.tv_weight > 0):
+        contents = [distance(found[name], self.content[name]) for name in self.content_layers]
+        style = self._style(image, features, blends, factors)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.tv_weight > 0):
             tv = variation(image)
+        return self._weighed(contents, style, tv)
+
+    def _weighed(self, contents: list[Tensor], style: Tensor, tv: Tensor) -> dict[str, Tensor]:
+        """All losses, from the content's of each layer."""
+        config, averaged = self.config, DISTANCES[self.config.formula][-1]
+        content = sum(contents) / (len(contents) if averaged else 1)
         total = config.content_weight * content + config.style_weight * style
         if config.tv_weight:
             total = total + config.tv_weight * tv
@@ -285,8 +290,12 @@ class PerceptualLoss(nn.Module):
         if self.masks is None:
             target = sum(share * a for share, a in zip(self.blend, targets, strict=True))
             return distance(self._gram(name, activation), target.expand(activation.shape[0], -1, -1))
-        parts = zip(self.blend, guides(self.masks, name, activation.shape[-2:]), targets, strict=True)
-        return sum(share * distance(self._gram(name, activation, mask), a) for share, mask, a in parts)
+        parts = zip(self.blend, self._guided_grams(name, activation), targets, strict=True)
+        return sum(share * distance(g, a) for share, g, a in parts)
+
+    def _guided_grams(self, name: str, activation: Tensor) -> list[Tensor]:
+        """The Gram matrix under each mask."""
+        return [self._gram(name, activation, mask) for mask in guides(self.masks, name, activation.shape[-2:])]
 
     def _own_distances(self, distance, name, activation, targets, blends, factors) -> Tensor:
         """The mean over a batch whose pictures have each a blend and a factor of its own."""

@@ -1,6 +1,5 @@
 """The papers' own settings, as plain dictionaries: `GatysConfig(**PRESETS["gatys2016"] | {"style_weight": 500.0})`."""
 
-from dataclasses import field, fields, make_dataclass
 from typing import Literal
 
 Preset = Literal["gatys2016", "johnson2016", "pytorch_examples"]
@@ -20,7 +19,6 @@ PRESETS: dict[Preset, dict] = {
         "style_weight": 1e3,
         "formula": "gatys2016",
         "pooling": "avg",
-        "style_scales": (1.0,),
     },  # the paper says "conv"; as its authors' code, we take the ReLUs
     "johnson2016": PLAIN
     | {
@@ -30,7 +28,6 @@ PRESETS: dict[Preset, dict] = {
         "tv_weight": 0.033,  # its 1e-6 is for pixels of 0 … 255, and for half the squares: 1e-6 · 255² / 2
         "formula": "johnson2016",
         "pooling": "max",
-        "style_scales": (1.0,),
     },
     "pytorch_examples": PLAIN
     | {
@@ -40,15 +37,5 @@ PRESETS: dict[Preset, dict] = {
         "style_weight": 1e10,
         "formula": "johnson2016",
         "pooling": "max",
-        "style_scales": (1.0,),
     },
 }
-
-
-def with_preset(config: type, preset: Preset) -> type:
-    """A config's class that has a preset's values for defaults; what its user gives replaces them."""
-    values = PRESETS[preset]
-    changed = [
-        (each.name, each.type, field(default=values[each.name])) for each in fields(config) if each.name in values
-    ]
-    return make_dataclass(config.__name__, changed, bases=(config,), frozen=True, kw_only=True)

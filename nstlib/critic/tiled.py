@@ -8,7 +8,7 @@ from ..limits import Count, ImageBatch, checked
 from ..pictures.pixels import Box, at_scale, cut, tiles, widened
 from .extractor import FeatureExtractor
 from .guides import guides, normalised
-from .losses import DISTANCES, LossConfig, PerceptualLoss, gram
+from .losses import LossConfig, PerceptualLoss, gram
 
 TILE = 384  # pixels: larger ones are hardly faster
 
@@ -74,11 +74,8 @@ class TiledLoss(PerceptualLoss):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The losses of `image (1, 3, H, W)`, as `PerceptualLoss` has them."""
         grams, errors, differences = self._sums(image, 1.0, self._guides, content=True)
-        content = sum(e * self._content_factor(name) for name, e in zip(self.content_layers, errors, strict=True))
-        content = content / (len(self.content_layers) if DISTANCES[self.config.formula][-1] else 1)
-        style, tv, config = self._style(image, grams, None, None), sum(differences), self.config
-        total = config.content_weight * content + config.style_weight * style + config.tv_weight * tv
-        return {"content": content, "style": style, "tv": tv, "total": total}
+        contents = [e * self._content_factor(name) for name, e in zip(self.content_layers, errors, strict=True)]
+        return self._weighed(contents, self._style(image, grams, None, None), sum(differences))
 
     def _grid(self, shape) -> list[tuple[Box, Box]]:
         """Each tile without its halo, and with it."""
@@ -163,8 +160,5 @@ class TiledLoss(PerceptualLoss):
     def _gram(self, name: str, grams: Tensor, mask: None = None) -> Tensor:
         return self.extractor.gram_head(name, grams)
 
-    def _style_distance(self, distance, name: str, grams: Tensor, targets: list[Tensor]) -> Tensor:
-        if self.masks is None:
-            return super()._style_distance(distance, name, grams, targets)
-        parts = zip(self.blend, grams.split(1), targets, strict=True)
-        return sum(share * distance(self._gram(name, g), a) for share, g, a in parts)
+    def _guided_grams(self, name: str, grams: Tensor) -> list[Tensor]:
+        return [self._gram(name, gram) for gram in grams.split(1)]

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ from ..limits import Natural, Pixels, UnitFloat, Weight, between, checked
 from ..pictures.colour import ColourMethod, recolour, recolour_strips, strips
 from ..pictures.convert import flattened, to_pil, to_tensor
 from ..pictures.files import Source
-from ..pictures.pixels import crop, reflect_pad, resize, resize_pil
+from ..pictures.pixels import crop, reflect_pad, resize_pil
 from ..pictures.samples import open_image, open_mask, to_mask
 from .memory import paint_need, shrink_to_memory, stylize_need
 from .models import load_transformer
@@ -64,9 +64,8 @@ def _in_bfloat16(net: TransformerNet, device: torch.device) -> bool:
     return allowed and device.type == "cpu" and best_precision(device) == "bf16"
 
 
-@torch.inference_mode()
 def paint_strokes(
-    net: TransformerNet, image: Tensor, blend: Tensor | None = None, passes: int = 2, stroke_size: float = 1.0
+    paint: Callable[[Image.Image], Tensor], photo: Image.Image, blend: Tensor | None = None, stroke_size: float = 1.0
 ) -> Tensor:
     """Paint with strokes that are larger than a network's own: small first, then again and again twice as large.
 
@@ -74,18 +73,19 @@ def paint_strokes(
     smaller painting, enlarged, and the photograph, half and half: the one brings large strokes, the other detail.
 
     Args:
-        image, blend, passes: see `paint_tensor`.
+        paint: a network's painting of a picture, `(1, 3, h, w)` in [0, 1].
+        blend: of an adjustable network: `(1, rows)`.
         stroke_size: how many times as large, 1 to 8.
 
     Returns:
-        `(B, 3, H, W)` in [0, 1].
+        `(1, 3, H, W)` in [0, 1].
     """
-    painted, share = None, 0.5 if blend is None else 0.5 * blend[:, 1:].sum(1).view(-1, 1, 1, 1)  # strength 0: none
+    painted, share = None, 0.5 if blend is None else 0.5 * float(blend[0, 1:].sum())  # at strength 0: none
     while True:
-        scaled = resize(image, tuple(max(1, round(side / stroke_size)) for side in image.shape[-2:]))
+        scaled = photo.resize([max(1, round(side / stroke_size)) for side in photo.size], Image.Resampling.BICUBIC)
         if painted is not None:
-            scaled = scaled + share * (resize(painted, tuple(scaled.shape[-2:])) - scaled)
-        painted = paint_tensor(net, scaled, blend, passes)
+            scaled = Image.blend(scaled, to_pil(painted).resize(scaled.size, Image.Resampling.BICUBIC), share)
+        painted = paint(scaled)
         if stroke_size == 1:
             return painted
         stroke_size = max(1.0, stroke_size / 2)
@@ -145,15 +145,22 @@ def paint(
         return not polish and min(shape) >= SMALLEST * stroke_size and whole(shape) > free
 
     def work(side: int) -> Tensor:
-        resized = resize_pil(picture, side)
-        if in_tiles((resized.height, resized.width)):
-            return _paint_large(net, resized, blend, (passes, stroke_size), preserve_colour, where)
-        photo = to_tensor(resized)
-        painted = paint_strokes(net, photo.to(device), blend, passes, stroke_size).cpu()
+        photo = flattened(resize_pil(picture, side))
+        large = in_tiles((photo.height, photo.width))
+
+        def once(scaled: Image.Image) -> Tensor:
+            if large:
+                return paint_tiled(net, scaled, blend, passes)
+            return paint_tensor(net, to_tensor(scaled).to(device), blend, passes).cpu()
+
+        painted = paint_strokes(once, photo, blend, stroke_size)
         _check(painted, photo)
-        painted = polished(painted.clone(), photo, targets, polish, loss) if polish else painted
-        painted = recolour(painted, photo, preserve_colour)
-        return torch.lerp(photo, painted, to_mask(where, photo.shape[-2:])) if where else painted.clone()
+        if large:
+            return _finish_large(painted, photo, preserve_colour, where)
+        original = to_tensor(photo)
+        painted = polished(painted.clone(), original, targets, polish, loss) if polish else painted
+        painted = recolour(painted, original, preserve_colour)
+        return torch.lerp(original, painted, to_mask(where, original.shape[-2:])) if where else painted.clone()
 
     def need(shape: tuple[int, int]) -> float:
         return min(whole(shape), tiled(shape)) if in_tiles(shape) else whole(shape)
@@ -163,28 +170,22 @@ def paint(
     return shrink_to_memory(picture.size[::-1], size or max(picture.size), need, free, fit, work)
 
 
-def _check(painted: Tensor, photo: Tensor) -> None:
+def _check(painted: Tensor, photo: Image.Image) -> None:
     if not math.isfinite(painted.sum()):
         raise CheckpointError("what this network paints is not finite: its weights are damaged. Get the file again.")
-    if painted.std() < 0.01 < photo.std():
+    if painted.std() < 0.01 < to_tensor(resize_pil(photo, 128)).std():
         say(
             "the painting is of one colour. If this network is from elsewhere, does it read and write other values "
             "than 0 … 255? See `values` of load_transformer, --values of nst paint."
         )
 
 
-def _paint_large(net, photo: Image.Image, blend, strokes, method: ColourMethod, where: Image.Image | None) -> Tensor:
-    """A painting in tiles and, with it in place, strip by strip: the photograph's colours, and itself where no mask is.
-
-    Args:
-        strokes: `passes` and `stroke_size` of `paint`.
-    """
+def _finish_large(painted: Tensor, photo: Image.Image, method: ColourMethod, where: Image.Image | None) -> Tensor:
+    """Strip by strip and in place: the photograph's colours, and the photograph itself where no mask is."""
 
     def strip(a: int, b: int) -> Tensor:
         return to_tensor(photo.crop((0, a, photo.width, b)))
 
-    painted = _large_strokes(net, flattened(photo), blend, *strokes)
-    _check(painted, to_tensor(resize_pil(photo, 128)))
     recolour_strips(painted, strip, method)
     if where:
         where = where.resize(photo.size, Image.Resampling.BILINEAR)
@@ -194,27 +195,10 @@ def _paint_large(net, photo: Image.Image, blend, strokes, method: ColourMethod, 
     return painted
 
 
-def _large_strokes(net: TransformerNet, photo: Image.Image, blend, passes: int, stroke_size: float) -> Tensor:
-    """`paint_strokes` in tiles, with 8 bits between one painting and the next."""
-    painted, share = None, 0.5 if blend is None else 0.5 * float(blend[0, 1:].sum())
-    while True:
-        scaled = photo.resize([max(1, round(side / stroke_size)) for side in photo.size], Image.Resampling.BICUBIC)
-        if painted is not None:
-            scaled = Image.blend(scaled, to_pil(painted).resize(scaled.size, Image.Resampling.BICUBIC), share)
-        painted = paint_tiled(net, scaled, blend, passes)
-        if stroke_size == 1:
-            return painted
-        stroke_size = max(1.0, stroke_size / 2)
-
-
 def asked_blend(
     net: TransformerNet, styles: str | Mapping[str, Weight] | None, strength: float | None
 ) -> Tensor | None:
-    """The network's `blend`; `None` for a network of one style that nobody asks for more.
-
-    Raises:
-        ValueError: a style or a strength that this network does not have.
-    """
+    """The network's `blend`; `None` for a network of one style that nobody asks for more."""
     if net.config.styles or styles is not None or strength is not None:
         return net.blend(styles, 1.0 if strength is None else strength)
     return None

@@ -9,11 +9,7 @@ CUT = 0.15, 0.6  # shares of the picture: a flow that is trusted, and colours th
 
 
 def opencv():
-    """OpenCV, imported when it is first needed.
-
-    Raises:
-        NstError: it is not installed.
-    """
+    """OpenCV, imported when it is first needed."""
     try:
         import cv2
     except ImportError as error:

@@ -31,7 +31,7 @@ class GatysConfig(LossConfig):
     smallest: Side = 96  # long side at which the painting begins; from there it grows by at most 1.6
     optimiser: Literal["adam", "lbfgs"] = "adam"  # L-BFGS is the paper's; Adam needs less memory and never stalls
     lr: Positive = 0.03  # Adam's rate, in units of the pixel range [0, 1]
-    init: str | Path = "content"  # start from content, noise, style, network, or a picture
+    init: str | Path = "content"  # start from content, noise, style, or a picture
     style_scale: Scale = 1.0  # size of the style picture relative to the result: long sides, and never more pixels
     style_blend: tuple[Weight, ...] | None = None  # how much of each style; None: equal parts
     mask: tuple[Path, ...] | None = None  # one picture a style: white or opaque where it goes; what none has stays
@@ -107,7 +107,9 @@ class GatysPainter:
         if self._stuck or changes.get("optimiser", self.optimiser_name) != self.optimiser_name:
             self._make_optimiser(config.optimiser, config.lr)
         elif config.lr != self.config.lr:
-            self._set_rate(config.lr)
+            self.lr = config.lr
+            if self.optimiser_name == "adam":  # which keeps its moments; L-BFGS has no rate
+                self.optimiser.param_groups[0]["lr"] = config.lr
         self.config, self._best, self._stuck = config, math.inf, 0
         self.loss.configure(config)
 
@@ -131,12 +133,6 @@ class GatysPainter:
     def _shown(self) -> Tensor:
         """The picture, with the content where no mask is."""
         return self.image if self.kept is None else torch.lerp(self.kept[0], self.image, self.kept[1])
-
-    def _set_rate(self, lr: float) -> None:
-        """Another rate for Adam, which keeps its moments; L-BFGS has none."""
-        self.lr = lr
-        if self.optimiser_name == "adam":
-            self.optimiser.param_groups[0]["lr"] = lr
 
     def carry_on(self, smaller: "GatysPainter") -> None:
         """Begin with Adam's moments of a smaller painting of the same picture, where both have them.

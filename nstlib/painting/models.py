@@ -20,7 +20,6 @@ FORMAT = 1  # of the files that `save_transformer` writes
 Values = Literal["0-255", "0-1", "imagenet", "caffe"]
 VALUES = {name: ([255 * m for m in p.mean], [255 * s for s in p.std]) for name, p in PREPROCESSING.items()}
 VALUES |= {"0-255": ([0.0] * 3, [1.0] * 3), "0-1": ([0.0] * 3, [255.0] * 3), "imagenet": VALUES["torchvision"]}
-OLD_NAMES = {"paint.weight": "to_rgb.weight", "paint.bias": "to_rgb.bias", "through": "skip_share"}  # in older files
 
 
 def adjustable(net: TransformerNet, styles: tuple[str, ...]) -> TransformerNet:
@@ -142,7 +141,7 @@ def build_own(path: Path, state: dict[str, Tensor], metadata: dict[str, str], ki
         net = _hollow(kind, layout(**settings), card)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its settings cannot be read ({reason(error)}). Get the file again.") from error
-    return _fill(path, net, {OLD_NAMES.get(name, name): tensor for name, tensor in state.items()})
+    return _fill(path, net, state)
 
 
 def _hollow(kind: type, config, card: dict) -> nn.Module:

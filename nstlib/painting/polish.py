@@ -23,14 +23,12 @@ def style_pictures(net: TransformerNet, blend: Tensor | None, picture: Source | 
         blend: of an adjustable network: `(1, rows)`, see `TransformerNet.blend`; what the weights lack to 1 is the
             photograph's.
         picture: a picture of the style to take instead of the network's own.
-
-    Raises:
-        ImageError: the network does not say its style, or the style's picture cannot be had.
     """
     weights = [1.0] if blend is None else blend[0, 1:].tolist()
     if picture is not None:
         return [load_image(picture)], [sum(weights)]
-    wanted = {name: weight for name, weight in zip(_names(net), weights, strict=True) if weight > 0}
+    names = net.config.styles or (str(net.card.get("style", "a network without a card")),)
+    wanted = {name: weight for name, weight in zip(names, weights, strict=True) if weight > 0}
     known, pictures = sample_names(), []
     for name in wanted:
         try:
@@ -40,10 +38,6 @@ def style_pictures(net: TransformerNet, blend: Tensor | None, picture: Source | 
         except ImageError as error:
             raise ImageError(f"polish needs the picture of the style. {error} Or give --polish-style FILE.") from error
     return pictures, list(wanted.values())
-
-
-def _names(net: TransformerNet) -> tuple[str, ...]:
-    return net.config.styles or (str(net.card.get("style", "a network without a card")),)
 
 
 def polish_config(net: TransformerNet) -> GatysConfig:

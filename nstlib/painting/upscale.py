@@ -1,22 +1,20 @@
 """Super-resolution: a small network makes a picture four times as large (Johnson et al. 2016, section 4.2)."""
 
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from ..critic.extractor import BUNDLED
 from ..devices import available
 from ..errors import CheckpointError, ImageError
 from ..limits import between, check_fields, checked
-from ..pictures.convert import alpha_of, to_tensor
+from ..pictures.convert import to_tensor
 from ..pictures.files import Source
+from ..pictures.pixels import cut, tiles, widened
 from ..pictures.samples import open_image
 from .models import build_own, read_model
 from .network import Width
@@ -104,13 +102,11 @@ def enlarge_tensor(net: UpscaleNet, image: Tensor, side: int = SIDE) -> Tensor:
     halo = net.config.depth + 2  # each convolution reads one pixel further; bicubic enlargement reads two
     height, width = image.shape[-2:]
     result = image.new_empty(*image.shape[:2], SCALE * height, SCALE * width)
-    for top, left in product(range(0, height, side), range(0, width, side)):
-        up, first = max(0, top - halo), max(0, left - halo)
-        part = net(image[..., up : top + side + halo, first : left + side + halo])[
-            ..., SCALE * (top - up) :, SCALE * (left - first) :
-        ]
-        place = result[..., SCALE * top : SCALE * (top + side), SCALE * left : SCALE * (left + side)]
-        torch.clamp(part[..., : place.shape[-2], : place.shape[-1]], 0, 1, out=place)
+    for box in tiles((height, width), (side, side)):
+        wide = widened(box, halo, (height, width))
+        inner = [(SCALE * (a - c), SCALE * (b - c)) for (a, b), (c, _) in zip(box, wide, strict=True)]
+        place = cut(result, [(SCALE * a, SCALE * b) for a, b in box])
+        torch.clamp(cut(net(cut(image, wide)), inner), 0, 1, out=place)
     return result
 
 
@@ -136,16 +132,3 @@ def enlarge(content: Source, model: UpscaleNet | str | Path = "pixels", scale: L
         raise ImageError(f"{said}, {free / 1e9:.1f} GB are free. Shrink the picture first, or close other programs.")
     large = enlarge_tensor(net, to_tensor(picture).to(device)).cpu()
     return large if scale == SCALE else bicubic(large, scale / SCALE).clamp_(0, 1)
-
-
-def spread_colours(picture: Image.Image) -> Tensor:
-    """Colours `(1, 3, H, W)` without transparency: those of opaque pixels reach under the transparent ones beside them.
-
-    So neither white nor what is hidden there shows at the edge, when the transparency is put back.
-    """
-    alpha = alpha_of(picture)
-    if alpha is None:
-        return to_tensor(picture)
-    colours, alpha = (to_tensor(part.convert("RGB")) for part in (picture, alpha))
-    near = gaussian_blur(torch.cat([colours * alpha, alpha[:, :1]], 1), 9, 2.0)  # (1, 4, H, W)
-    return alpha * colours + (1 - alpha) * near[:, :3] / near[:, 3:].clamp_min(1e-3)

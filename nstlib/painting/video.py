@@ -19,9 +19,9 @@ from ..limits import Positive, Side, UnitFloat, Weight, check_fields, checked
 from ..pictures.clips import Clip, open_clip
 from ..pictures.colour import ColourMethod, recolour
 from ..pictures.convert import to_tensor
-from ..pictures.files import Source
+from ..pictures.files import Source, check_output
 from ..pictures.pixels import crop, reflect_pad, resize, resize_pil
-from ..pictures.reel import Reel, check_film
+from ..pictures.reel import ENDINGS, Reel
 from ..pictures.samples import load_image, open_mask, to_mask
 from .fast import asked_blend, paint_tensor
 from .flow import motion, opencv, warp
@@ -164,14 +164,17 @@ def stylize_video(
     gatys, config = gatys or GatysConfig(), config or VideoConfig()
     device = best_device(gatys.device)
     free, loss = available(device), TemporalLoss(gatys).to(device)
-    styles = [load_image(each) for each in (style if isinstance(style, list | tuple) else [style])]
+    sources = style if isinstance(style, list | tuple) else [style]
+    styles = [load_image(each) for each in sources]
     masks = [load_image(mask).mean(1, keepdim=True) for mask in gatys.mask or ()]
     if masks and len(masks) != len(styles):
         raise ValueError(f"{len(masks)} masks for {len(styles)} styles: give one mask for each style")
+    method = gatys.preserve_colour
+    early, late = ("none", method) if method == "luminance" else (method, "none")  # of the styles, of the painting
 
     def run(photo: Tensor, image: Tensor, changes: dict) -> Tensor:
         shape = photo.shape[-2:]
-        drawn = [recolour(picture, photo, _early(gatys)) for picture in styles]
+        drawn = [recolour(picture, photo, early) for picture in styles]
         drawn = [resize(picture, max(16, round(max(shape) * gatys.style_scale))) for picture in drawn]
         guides = [reflect_pad(resize(mask, tuple(shape))) for mask in masks] or None
         now = replace(gatys, **changes)
@@ -191,23 +194,16 @@ def stylize_video(
             loss.led, loss.mask = (reflect_pad(x).to(device) for x in (led, mask))
             start = photo + mask * (led - photo)
             image = run(photo, start, {"steps": max(1, gatys.steps // 5), "lr": gatys.lr / 3})
-        late = "luminance" if gatys.preserve_colour == "luminance" else "none"
         return _bytes(recolour(image, photo, late)[0].permute(1, 2, 0).numpy())
 
-    told = {"style": [str(each)[:200] for each in (style if isinstance(style, list | tuple) else [style])]}
     pictures = hashlib.sha256(b"".join(picture.numpy().tobytes() for picture in [*styles, *masks])).hexdigest()
-    said = told | {"pictures": pictures, "gatys": asdict(gatys)}
+    said = {"style": [str(each)[:200] for each in sources], "pictures": pictures, "gatys": asdict(gatys)}
     return _film(clip, Path(output), config, painter, said, lambda: (stylize_need(loss, gatys, len(styles)), free))
-
-
-def _early(gatys: GatysConfig) -> ColourMethod:
-    """The colours that the styles themselves get before the painting."""
-    return gatys.preserve_colour if gatys.preserve_colour in ("mean", "histogram") else "none"
 
 
 def _film(source: str | Path, output: Path, config: VideoConfig, painter: Painter, settings: dict, memory) -> Path:
     """The loop over the frames: what is finished is passed over, and every new frame is kept at once."""
-    check_film(output)
+    check_output(output, (*ENDINGS, ""))
     clip = open_clip(source, config.start, config.end, config.fps)
     if config.carry:
         opencv()  # or say that it is missing, before any work

@@ -1,7 +1,6 @@
 """Animated pictures, GIF, WebP and APNG: all frames in and out, and the film of a painting's progress."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from PIL import Image, ImageSequence
 from ..errors import ImageError
 from ..limits import Count
 from .convert import normalise, to_pil
-from .files import check_output, metadata, peek, reading, write_picture
+from .files import check_output, peek, reading, write_picture
 
 ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}
 
@@ -40,34 +39,28 @@ def pages_of(source: object) -> int:
 
 
 def read_frames(path: str | Path) -> Iterator[tuple[Image.Image, int]]:
-    """The frames of an animation, as `open_image` gives pictures, each with its milliseconds.
-
-    Raises:
-        ImageError: a damaged frame.
-    """
+    """The frames of an animation, as `open_image` gives pictures, each with its milliseconds."""
     with reading(str(path)), Image.open(path) as image:
         for frame in ImageSequence.Iterator(image):
             still = normalise(frame.copy())
             yield still, int(frame.info.get("duration") or 100)  # WebP has it once the frame is decoded
 
 
-def save_frames(
-    frames: Sequence[tuple[Image.Image, int]], path: Path, loop: int | None, settings: dict | None = None, quality=92
+def save_animation(
+    frames: Iterable[Image.Image], milliseconds: Sequence[int], path: Path, loop: int | None = 0, **options
 ) -> Path:
-    """Save PIL images, each with its milliseconds, as an animation.
+    """Write PIL images as an animated GIF, WebP or PNG, each shown for its milliseconds.
 
-    Raises:
-        ImageError: another ending than .gif, .webp or .png, or the folder cannot be written.
+    Args:
+        frames: taken one after the other; for PNG all are in memory.
+        loop: how often it is played, 0 for ever; `None`: once.
+        options: Pillow's, of the format.
     """
-    pictures, durations = zip(*frames, strict=True)
-    path = check_output(path, tuple(ANIMATED), pictures[0].size[::-1])
-    kind, options = ANIMATED[path.suffix.lower()], {} if loop is None else {"loop": loop}
-    options |= {"save_all": True, "append_images": pictures[1:], "duration": list(durations)}
-    if settings is not None and kind != "GIF":
-        options |= metadata(kind, json.dumps(settings, default=str))
-    if kind == "WEBP":
-        options["quality"] = quality
-    return write_picture(pictures[0], path, kind, **options)
+    kind, images = ANIMATED[path.suffix.lower()], iter(frames)
+    first = next(images)
+    later = list(images) if kind == "PNG" else images  # Pillow looks through those twice
+    options |= {"save_all": True, "append_images": later, "duration": list(milliseconds)}
+    return write_picture(first, path, kind, **options, **({} if loop is None else {"loop": loop}))
 
 
 def save_film(frames: Sequence, path: str | Path, milliseconds: Count = 80) -> Path:
@@ -78,4 +71,4 @@ def save_film(frames: Sequence, path: str | Path, milliseconds: Count = 80) -> P
     size = to_pil(frames[-1]).size
     pictures = [to_pil(frame).resize(size, Image.Resampling.LANCZOS) for frame in frames]
     durations = [milliseconds] * (len(pictures) - 1) + [1500]
-    return save_frames(list(zip(pictures, durations, strict=True)), path, loop=0)
+    return save_animation(pictures, durations, path, quality=92)

@@ -121,26 +121,22 @@ def _unread(name: str) -> str:
 def check_output(
     path: str | Path, formats: Sequence[str] = tuple(FORMATS), shape: tuple[int, int] | None = None
 ) -> Path:
-    """Say before any work whether a picture can be saved under this name.
+    """Say before any work that a picture or film cannot be saved under this name.
 
     Args:
+        formats: the endings that are written; "" for a folder.
         shape: `(height, width)` of the picture, where it is known.
-
-    Raises:
-        ImageError: an ending we do not write, a name that is too long, a folder that is missing or not writable, or
-            a side longer than the format has.
     """
     path = Path(path)
     ending = path.suffix.lower()
     if ending not in formats:
-        raise ImageError(
-            f"{path}: cannot write {path.suffix or 'a name with no ending'}. End it in {', '.join(formats)}."
-        )
+        known = ", ".join(filter(None, formats))
+        raise ImageError(f"{path}: cannot write {path.suffix or 'a name with no ending'}. End it in {known}.")
     check_name(path, ImageError)
     if not os.path.isdir(path.parent):
         raise ImageError(f"{path}: there is no folder {path.parent}. Make it first, or choose another.")
-    if os.path.isdir(path):
-        raise ImageError(f"{path}: is a folder. Give the name of a picture.")
+    if ending and os.path.isdir(path):
+        raise ImageError(f"{path}: is a folder. Give the name of a file.")
     if not os.access(path.parent, os.W_OK):
         raise ImageError(f"{path}: cannot be written, for the folder {path.parent} is read-only. Choose another.")
     most = SIDES.get(FORMATS.get(ending, "GIF"), 2**31 - 1)

@@ -92,9 +92,7 @@ class PhotoFolder(Dataset):
 
     def _crop(self, path: Path, rng: random.Random) -> Tensor:
         """A random resized crop, mirrored every other time: 0.6 to 1 of the short side, squeezed to `side`."""
-        with reading(str(path)), Image.open(path) as image:
-            image.draft("RGB", (2 * self.side, 2 * self.side))  # a large JPEG is decoded at 1/2, 1/4, 1/8
-            picture = read_image(image)
+        picture = read_image(path, self.side)
         edge = max(1, round(min(picture.size) * rng.uniform(0.6, 1)))
         left, top = (rng.randint(0, length - edge) for length in picture.size)
         box = (left, top, left + edge, top + edge)

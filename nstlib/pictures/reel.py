@@ -15,9 +15,8 @@ from PIL import Image
 
 from ..errors import ImageError, say
 from ..storage import hold, let_go, write_aside, writing
-from .animations import ANIMATED
+from .animations import ANIMATED, save_animation
 from .clips import BT709, EXACT, FULL, LIMITED, VIDEO, Clip, pyav
-from .files import write_picture
 
 H264 = (
     "libx264",
@@ -42,9 +41,6 @@ class Reel:
         output: the film to be: a video, an animation, or a name without ending, for a folder of frames.
         clip: what is painted.
         key: of all settings; with others, a film begins afresh.
-
-    Raises:
-        ImageError: another run is making this film, or the folder cannot be written.
     """
 
     def __init__(self, output: Path, clip: Clip, key: str):
@@ -86,11 +82,7 @@ class Reel:
         return np.asarray(Image.open(self._frame(self.done - 1))) if self.done else None
 
     def add(self, i: int, pixels: np.ndarray) -> None:
-        """Keep frame number `i`.
-
-        Raises:
-            ImageError: the disk is full.
-        """
+        """Keep frame number `i`."""
         with writing(self.output, ImageError), write_aside(self._frame(i)) as aside:
             Image.fromarray(pixels).save(aside, compress_level=1)
         self._gather()
@@ -109,15 +101,12 @@ class Reel:
         return (np.asarray(Image.open(self._frame(i))) for i in range(first, end))
 
     def save(self, settings: dict, whole: bool) -> Path:
-        """Write the film; with `whole` the hidden folder goes, else it stays to be gone on with.
-
-        Raises:
-            ImageError: the film cannot be written; a film that was there before stays.
-        """
+        """Write the film; with `whole` the hidden folder goes, else it stays to be gone on with."""
         done, clip = self.done, self.clip
         times = self.times[:done]
         if self.ending in ANIMATED:
-            save_animation(self._pixels(0, done), [span for _, span in times], self.output)
+            frames = (Image.fromarray(pixels) for pixels in self._pixels(0, done))
+            save_animation(frames, [round(1000 * span) for _, span in times], self.output, quality=80, method=4)
         elif self.ending in VIDEOS:
             parts, encoded = self.pieces, len(self.pieces) * PIECE
             if done > encoded:
@@ -142,30 +131,6 @@ class Reel:
                     shutil.rmtree(folder)
                     let_go(folder, self)
         let_go(self.folder, self)
-
-
-def check_film(path: Path, kinds: Sequence[str] = (*ENDINGS, "")) -> Path:
-    """Say before any work whether a film can be saved under this name.
-
-    Raises:
-        ImageError: an ending that is not written, or a folder that is missing.
-    """
-    if path.suffix.lower() not in kinds:
-        raise ImageError(f"{path}: cannot write {path.suffix}. End it in {', '.join(filter(None, kinds))}.")
-    if not path.parent.is_dir():
-        raise ImageError(f"{path}: there is no folder {path.parent}. Make it first, or choose another.")
-    if path.is_dir() and path.suffix:
-        raise ImageError(f"{path}: is a folder. Give the name of a film.")
-    return path
-
-
-def save_animation(frames: Iterable[np.ndarray], spans: Sequence[Fraction], path: Path) -> Path:
-    """Write an animated GIF, WebP or PNG that runs for ever; each frame is shown for its span, seconds."""
-    kind, images = ANIMATED[path.suffix.lower()], (Image.fromarray(frame) for frame in frames)
-    first, later = next(images), list(images) if kind == "PNG" else images  # Pillow looks through those twice
-    options = {"duration": [round(1000 * span) for span in spans], "loop": 0}
-    options |= {"quality": 80, "method": 4} if kind == "WEBP" else {}
-    return write_picture(first, path, kind, save_all=True, append_images=later, **options)
 
 
 def encode(frames: Iterable[np.ndarray], path: Path, clip: Clip, ending: str) -> None:

@@ -79,9 +79,6 @@ def open_mask(source: Source) -> Image.Image:
     """Where a style goes, as an `L` image: white there, black elsewhere.
 
     Where the picture has transparency, the transparency is the mask. Labels of 0 and 1 are black and white.
-
-    Raises:
-        ImageError: as `open_image`, or black everywhere.
     """
     image = open_image(source)
     alpha = alpha_of(image)
@@ -138,11 +135,7 @@ def open_image(source: Source, side: Pixels | None = None) -> Image.Image:
 
 
 def fetch(name: str) -> Path:
-    """Download a masterpiece on first use, check its SHA-256, and return the cached file.
-
-    Raises:
-        ImageError: it cannot be had; says which samples need no download.
-    """
+    """Download a masterpiece on first use, check its SHA-256, and return the cached file."""
     import pooch
 
     piece = MASTERPIECES[name]

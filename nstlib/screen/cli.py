@@ -23,17 +23,17 @@ from ..painting.models import Values, load_transformer, model_files
 from ..painting.polish import style_pictures
 from ..painting.stylize import Film, stylize
 from ..painting.upscale import enlarge as enlarge_picture
-from ..painting.upscale import load_upscaler, spread_colours
+from ..painting.upscale import load_upscaler
 from ..painting.video import paint_video, stylize_video
 from ..pictures.colour import ColourMethod
 from ..pictures.downloads import fetch_coco
 from ..pictures.files import check_output
-from ..pictures.samples import MASTERPIECES, sample_names
+from ..pictures.samples import MASTERPIECES, sample_names, to_style
 from ..training.config import TrainConfig
 from ..training.trainer import train
 from .films import FilmConfig, film_of, shares
 from .jobs import BrushConfig, Jobs, OutputConfig, run
-from .parser import as_flag, deferred, flags_of, parse
+from .parser import as_flag, parse
 
 
 def stylize_command(
@@ -162,7 +162,7 @@ def enlarge_command(
         jobs,
         saving,
         None,
-        lambda picture, side: enlarge_picture(spread_colours(picture), net, scale),
+        lambda picture, side: enlarge_picture(to_style(picture)[:, :3], net, scale),
         {"model": model, "scale": scale},
         1 / scale,
     )
@@ -244,12 +244,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run `nst`; wrong input ends with one line and exit code 2."""
     functions = [stylize_command, paint_command, train_command, enlarge_command, models_command, export_command]
     functions += [photos_command, samples_command]
-    commands = {f.__name__.removesuffix("_command"): deferred(checked(f)) for f in functions}
+    commands = {f.__name__.removesuffix("_command"): checked(f) for f in functions}
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console that lacks a letter gets a question mark
     try:
-        parse(commands, arguments, flags_of(functions), __doc__)()
+        parse(commands, sys.argv[1:] if arguments is None else arguments, __doc__)()
         sys.stdout.flush()  # here, where a reader that has gone is understood
     except (NstError, ValueError) as error:
         print(f"nst: {as_flag(str(error))}", file=sys.stderr)

@@ -39,9 +39,6 @@ def run_grid(
 
     Returns:
         A `Cell` for each title, in their order.
-
-    Raises:
-        ImageError: the folder cannot be written.
     """
     folder, cells = Path(folder), {}
     with writing(folder, ImageError):

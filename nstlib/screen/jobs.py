@@ -1,5 +1,6 @@
 """What the command paints, and where each result goes."""
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ from tqdm.auto import tqdm
 from ..errors import ImageError, say
 from ..limits import Natural, check_fields
 from ..painting.fast import Strokes
-from ..pictures.animations import ANIMATED, animation_of, pages_of, read_frames, save_frames
+from ..pictures.animations import ANIMATED, animation_of, pages_of, read_frames, save_animation
 from ..pictures.convert import alpha_of, to_pil, with_alpha
-from ..pictures.files import FORMATS, Bits, Quality, check_bits, check_output, endings, save_image
+from ..pictures.files import FORMATS, Bits, Quality, check_bits, check_output, endings, metadata, save_image
 from ..pictures.photos import listed
 from ..pictures.pixels import scale_to_long_side
 from ..pictures.samples import open_image
@@ -136,9 +137,6 @@ def run(jobs: Jobs, config: OutputConfig, size: int | None, paint: Painter, sett
         paint: a picture in `RGB` or `RGBA`, painted at a long side, as `(1, 3, H, W)`.
         settings: kept in the pictures, with the content's name.
         scale: makes the results smaller by this factor.
-
-    Raises:
-        ImageError: what went wrong, a line each.
     """
     failures, there = [], 0
     for job in jobs:
@@ -172,11 +170,13 @@ def _paint_one(job: Job, config: OutputConfig, size: int | None, scale: float, p
     check_output(job.target, _formats(job.source), shape)
     animation, said = animation_of(job.source), "painted"
     if animation and job.target.suffix.lower() in ANIMATED:
-        frames = []
-        for frame, milliseconds in read_frames(job.source):
+        frames, milliseconds = [], []
+        for frame, duration in read_frames(job.source):
             painted, alpha = to_pil(paint(frame, side)), alpha_of(frame)
-            frames.append((with_alpha(painted, alpha) if alpha else painted, milliseconds))
-        save_frames(frames, job.target, animation.loop, settings, config.quality)
+            frames.append(with_alpha(painted, alpha) if alpha else painted)
+            milliseconds.append(duration)
+        options = metadata(ANIMATED[job.target.suffix.lower()], json.dumps(settings, default=str))
+        save_animation(frames, milliseconds, job.target, animation.loop, quality=config.quality, **options)
         return f"{shape[1]}×{shape[0]}, {len(frames)} frames painted"
     if animation:
         said += "; of the animation the first frame, for all give a name in .gif, .webp or .png"

@@ -1,64 +1,49 @@
 """The command line: flags from functions, and what is wrong with them in one line."""
 
-import inspect
 import io
 import re
 import sys
 from contextlib import redirect_stderr
-from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from functools import partial, wraps
-from itertools import dropwhile, takewhile
-from typing import Annotated, get_args, get_type_hints
 
 import tyro
 
-from ..critic.presets import PRESETS, with_preset
+from ..critic.presets import PRESETS
 
 
-def deferred(command):
-    """The command with the same flags, but returned ready to run instead of run."""
-    return wraps(command)(lambda *args, **kwargs: partial(command, *args, **kwargs))
-
-
-def flags_of(functions) -> list[str]:
-    """The flags of all commands."""
-    names: list[str] = []
-    for hints in map(get_type_hints, functions):
-        names += hints
-        names += [field.name for hint in hints.values() if is_dataclass(hint) for field in fields(hint)]
-    return [f"--{name.replace('_', '-')}" for name in names]
-
-
-def _with_preset(command, arguments: list[str]):
-    """The command whose settings begin with a preset's values, where one is asked for; what is given replaces them."""
-    hints, asked = get_type_hints(command, include_extras=True), re.search(r"--preset[= ](\w+)", " ".join(arguments))
-    if asked and asked[1] in PRESETS and "preset" in hints:
-        settings, *marks = get_args(hints["config"])
-        new, signature = with_preset(settings, asked[1]), inspect.signature(command)
-        del command.__wrapped__  # or tyro reads the annotations there
-        command.__signature__, command.__annotations__ = signature, hints | {"config": Annotated[(new, *marks)]}
-    return command
-
-
-def parse(commands, arguments, flags: list[str], description: str):
-    """The command that the arguments ask for; tyro's boxed message about a wrong one is put in one line."""
-    message, arguments = io.StringIO(), sys.argv[1:] if arguments is None else arguments
-    commands = {name: _with_preset(command, arguments) for name, command in commands.items()}
+def parse(commands: dict, arguments: list[str], description: str):
+    """The command that the arguments ask for, ready to run; what tyro says of a wrong one is put in one line."""
+    commands, message = {name: _deferred(command) for name, command in commands.items()}, io.StringIO()
+    arguments = _with_preset(arguments)
     try:
         with redirect_stderr(message):
             return tyro.extras.subcommand_cli_from_dict(commands, prog="nst", args=arguments, description=description)
     except SystemExit as end:
-        lines = [line.strip("│ ") for line in message.getvalue().splitlines()]
-        text = dropwhile(_is_rule, lines[1:])  # below the title there is a rule where the terminal is ASCII
-        said = " ".join(takewhile(lambda line: not _is_rule(line), text))
         if end.code:
-            print(f"nst: {as_flag(_plain(said, flags))}", file=sys.stderr)
+            print(f"nst: {as_flag(_plain(message.getvalue()))}", file=sys.stderr)
         raise
 
 
-def _plain(said: str, flags: list[str]) -> str:
-    """What tyro says of a wrong argument in one plain sentence, with the flag that was meant."""
+def _deferred(command):
+    """The command with the same flags, but returned ready to run instead of run."""
+    return wraps(command)(lambda *args, **kwargs: partial(command, *args, **kwargs))
+
+
+def _with_preset(arguments: list[str]) -> list[str]:
+    """With the flags of a preset, where one is asked for; what is given stands behind them and replaces them."""
+    asked = re.search(r"--preset[= ](\w+)", " ".join(arguments))
+    if not asked or asked[1] not in PRESETS or arguments[0] not in ("stylize", "train"):
+        return arguments
+    flags: list[str] = []
+    for name, value in PRESETS[asked[1]].items():
+        flags += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return [arguments[0], *flags, *arguments[1:]]
+
+
+def _plain(box: str) -> str:
+    """tyro's boxed message as one plain sentence, with the flag that was meant."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    said, *others = [part.strip() for part in re.split("[─-]{4,}", " ".join(lines)) if part.strip()]
     said = re.sub(r"^Error parsing __tyro[^:]*: ", "", said).strip()
     if wrong := re.match(r"Error parsing (--[\w-]+): no type matching (.*) could be instantiated from \[(.*?)\]", said):
         flag, wanted, value = wrong.groups()
@@ -66,16 +51,11 @@ def _plain(said: str, flags: list[str]) -> str:
             wanted = wanted.replace(kind, words)
         wanted = "numbers with spaces between them" if "..." in wanted else re.sub(r"[{}]", "", wanted)
         return f"{flag} {value.replace(chr(39), '')}: must be {wanted}"
-    if unknown := re.match(r"Unrecognized options: (--[\w-]+)", said):
-        meant = get_close_matches(unknown[1], flags, 1)
-        return said + (f". Did you mean {meant[0]}?" if meant else "")
+    if meant := re.search(r"Perhaps you meant: (\S+)", " ".join(others)):
+        return f"{said}. Did you mean {meant[1]}?"
     return said
 
 
 def as_flag(message: str) -> str:
     """`style_weight=nan: …` with the name as it is written in a terminal; `content` and `split` have no dashes."""
     return re.sub(r"^(?!content=|split=)(\w+)=", lambda name: f"--{name[1].replace('_', '-')} ", message)
-
-
-def _is_rule(line: str) -> bool:
-    return "──" in line or "----" in line

@@ -268,8 +268,6 @@ def distil(config: DistilConfig) -> Path:
 
 
 if __name__ == "__main__":
-    import tyro
-
     try:
         print(distil(tyro.cli(DistilConfig)))
     except (NstError, ValueError) as problem:

@@ -85,11 +85,7 @@ def reading_checkpoint(path: Path, flag: str) -> Iterator[None]:
 
 
 def read_checkpoint(path: Path, config: dict, may_change: set[str], flag: str) -> dict:
-    """The state of a run that was made with the same settings.
-
-    Raises:
-        CheckpointError: it is damaged, or a setting that may not change is another one now.
-    """
+    """The state of a run that was made with the same settings."""
     with reading_checkpoint(path, flag):
         saved = load_plain(path)
         before = saved["config"]

@@ -175,11 +175,7 @@ class Trainer:
         self._batches, self._sums = None, {}
 
     def guard(self, losses: dict[str, float]) -> bool:
-        """Whether losses and weights are finite; if not, go back to the last good state with half the rate.
-
-        Raises:
-            CheckpointError: the rate was halved ten times and it did not help.
-        """
+        """Whether losses and weights are finite; if not, go back to the last good state with half the rate."""
         finite = all(map(math.isfinite, losses.values()))  # in float16 the scaler keeps bad steps from the weights
         if finite and all(torch.isfinite(t).all() for t in self.net.state_dict().values()):
             self._good = self._state()
