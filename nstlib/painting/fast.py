@@ -76,9 +76,6 @@ def paint_strokes(
         paint: a network's painting of a picture, `(1, 3, h, w)` in [0, 1].
         blend: of an adjustable network: `(1, rows)`.
         stroke_size: how many times as large, 1 to 8.
-
-    Returns:
-        `(1, 3, H, W)` in [0, 1].
     """
     painted, share = None, 0.5 if blend is None else 0.5 * float(blend[0, 1:].sum())  # at strength 0: none
     while True:
@@ -159,8 +156,7 @@ def paint(
             return _finish_large(painted, photo, preserve_colour, where)
         original = to_tensor(photo)
         painted = polished(painted.clone(), original, targets, polish, loss) if polish else painted
-        painted = recolour(painted, original, preserve_colour)
-        return torch.lerp(original, painted, to_mask(where, original.shape[-2:])) if where else painted.clone()
+        return finished(painted, original, preserve_colour, where)
 
     def need(shape: tuple[int, int]) -> float:
         return min(whole(shape), tiled(shape)) if in_tiles(shape) else whole(shape)
@@ -180,8 +176,14 @@ def _check(painted: Tensor, photo: Image.Image) -> None:
         )
 
 
+def finished(painted: Tensor, photo: Tensor, method: ColourMethod, where: Image.Image | None) -> Tensor:
+    """The painting `(1, 3, H, W)` in the photograph's colours, with the photograph itself where no mask is."""
+    painted = recolour(painted, photo, method)
+    return torch.lerp(photo, painted, to_mask(where, tuple(photo.shape[-2:]))) if where else painted.clone()
+
+
 def _finish_large(painted: Tensor, photo: Image.Image, method: ColourMethod, where: Image.Image | None) -> Tensor:
-    """Strip by strip and in place: the photograph's colours, and the photograph itself where no mask is."""
+    """`finished`, strip by strip and in place."""
 
     def strip(a: int, b: int) -> Tensor:
         return to_tensor(photo.crop((0, a, photo.width, b)))

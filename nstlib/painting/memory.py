@@ -77,7 +77,7 @@ def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1, til
 def shrink_to_memory(
     shape: Shape, side: int, need: Callable[[Shape], float], free: float, smaller: bool, paint: Callable[[int], Tensor]
 ) -> Tensor:
-    """Paint at a long side, or say before any work that the memory does not suffice.
+    """Paint at a long side, or say before any work that the memory does not suffice, and which size would fit.
 
     Args:
         shape: `(height, width)` of the picture, of any size.
@@ -85,9 +85,6 @@ def shrink_to_memory(
         need: the bytes that `paint` takes for a `(height, width)`.
         free: bytes that there are.
         smaller: whether to paint at the largest size that fits instead; also after running out all the same.
-
-    Raises:
-        ImageError: it does not fit; with the size that would.
     """
     largest = _largest(shape, side, need, free)
     if largest < side:

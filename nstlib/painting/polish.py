@@ -49,13 +49,9 @@ def polish(painting: Tensor, photo: Tensor, targets: Targets, steps: int, loss: 
     """Finish a painting by Gatys' method: half of the steps at half the size, for the large forms, the rest at full.
 
     Args:
-        painting, photo: `(1, 3, H, W)` in [0, 1].
+        painting, photo: `(1, 3, H, W)` in [0, 1], as the result, which is on the CPU.
         targets: see `style_pictures`.
-        steps: how many in all.
         loss: of `polish_config`, on its device.
-
-    Returns:
-        `(1, 3, H, W)` in [0, 1], on the CPU.
     """
     pictures, weights = targets
     if sum(weights) < 1:  # the photograph's own Gram matrices at the network's strength 0

@@ -28,8 +28,7 @@ def paint_tiled(
 
     Args:
         net: in evaluation mode.
-        blend: of an adjustable network: `(1, rows)`, see `TransformerNet.blend`.
-        passes: 2 against the network's weave, 1 for half the time.
+        blend, passes: see `paint_tensor`.
         side: of a tile, pixels.
 
     Returns:

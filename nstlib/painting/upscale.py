@@ -14,7 +14,7 @@ from ..errors import CheckpointError, ImageError
 from ..limits import between, check_fields, checked
 from ..pictures.convert import to_tensor
 from ..pictures.files import Source
-from ..pictures.pixels import cut, tiles, widened
+from ..pictures.pixels import cut, resample, tiles, widened
 from ..pictures.samples import open_image
 from .models import build_own, read_model
 from .network import Width
@@ -73,10 +73,7 @@ class UpscaleNet(nn.Module):
 
 def bicubic(image: Tensor, scale: float = SCALE) -> Tensor:
     """Bicubic resampling `(B, C, H, W)` as Pillow does it: a = −1/2, and antialiased where it shrinks."""
-    size = [max(1, round(side * scale)) for side in image.shape[-2:]]
-    if image.device.type == "mps":  # has no antialiasing
-        return F.interpolate(image.cpu(), size, mode="bicubic", antialias=True).to(image.device)
-    return F.interpolate(image, size, mode="bicubic", antialias=True)
+    return resample(image, [max(1, round(side * scale)) for side in image.shape[-2:]])
 
 
 @checked

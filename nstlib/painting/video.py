@@ -22,8 +22,8 @@ from ..pictures.convert import to_tensor
 from ..pictures.files import Source, check_output
 from ..pictures.pixels import crop, reflect_pad, resize, resize_pil
 from ..pictures.reel import ENDINGS, Reel
-from ..pictures.samples import load_image, open_mask, to_mask
-from .fast import asked_blend, paint_tensor
+from ..pictures.samples import load_image, open_mask
+from .fast import asked_blend, finished, paint_tensor
 from .flow import motion, opencv, warp
 from .gatys import GatysConfig, GatysPainter
 from .memory import paint_need, shrink_to_memory, stylize_need
@@ -107,9 +107,7 @@ def _network(
     blend, device = asked_blend(net, styles, strength), next(net.parameters()).device
 
     def paint(image: Tensor) -> Tensor:
-        painted = paint_tensor(net, image.to(device), blend, passes).float().cpu()
-        painted = recolour(painted, image, preserve_colour)
-        return torch.lerp(image, painted, to_mask(where, tuple(image.shape[-2:]))) if where else painted
+        return finished(paint_tensor(net, image.to(device), blend, passes).cpu(), image, preserve_colour, where)
 
     return paint
 

@@ -198,12 +198,18 @@ def check_bits(path: Path, bits: int) -> None:
 
 def write_picture(picture: Image.Image, path: Path, kind: str, **options) -> Path:
     """Encode in memory, then write: Pillow itself does not notice that a full disk took half of its last bytes."""
-    buffer = io.BytesIO()
     with writing(path, ImageError):
-        picture.save(buffer, kind, **options)
+        data = encoded(picture, kind, **options)
         with write_aside(path) as aside:
-            aside.write_bytes(buffer.getbuffer())
+            aside.write_bytes(data)
     return path
+
+
+def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+    """What a file of a picture holds."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def _write_deep(image: Tensor, alpha: Image.Image | None, path: Path, options: dict) -> Path:
@@ -218,9 +224,7 @@ def _write_deep(image: Tensor, alpha: Image.Image | None, path: Path, options: d
         b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0),
         b"IDAT": zlib.compress(rows.tobytes()),
     }
-    buffer = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(buffer, "PNG", **options)
-    shell, at = buffer.getvalue(), 8
+    shell, at = encoded(Image.new("RGB", (1, 1)), "PNG", **options), 8
     with writing(path, ImageError), write_aside(path) as aside, open(aside, "wb") as file:
         file.write(shell[:at])
         while at < len(shell):
@@ -276,6 +280,4 @@ def _settings(image: Image.Image) -> dict:
 
 def jpeg_bytes(image: Tensor, quality: Quality = 90) -> bytes:
     """JPEG of a tensor, for widgets: small and quick."""
-    buffer = io.BytesIO()
-    to_pil(image).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    return encoded(to_pil(image), "JPEG", quality=quality)

@@ -25,12 +25,14 @@ def resize(image: ImageBatch, size: Pixels | tuple[Pixels, Pixels]) -> Tensor:
     """Resize `(B, C, H, W)` with antialiasing to `(height, width)`, or to a long side with aspect kept."""
     if isinstance(size, int):
         size = scale_to_long_side(image.shape[-2:], size)
-    if image.shape[-2:] == tuple(size):
-        return image
+    return image if image.shape[-2:] == tuple(size) else resample(image, size).clamp(0, 1)
+
+
+def resample(image: Tensor, size: Sequence[int]) -> Tensor:
+    """`(B, C, H, W)` at `(height, width)`, bicubic as Pillow does it, antialiased where it shrinks; may overshoot."""
     home = image.device
     image = image.cpu() if home.type == "mps" else image  # MPS has no antialiasing
-    image = F.interpolate(image, size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
-    return image.clamp(0, 1).to(home)
+    return F.interpolate(image, tuple(size), mode="bicubic", antialias=True, align_corners=False).to(home)
 
 
 def at_scale(image: Tensor, scale: float) -> Tensor:

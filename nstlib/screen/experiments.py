@@ -36,9 +36,6 @@ def run_grid(
         run: gives the picture `(1, 3, H, W)` in [0, 1] and numbers that JSON can hold, for a config.
         configs: a dataclass, or a dictionary of arguments, for each title.
         folder: where the cells are kept, each a PNG with config and numbers inside.
-
-    Returns:
-        A `Cell` for each title, in their order.
     """
     folder, cells = Path(folder), {}
     with writing(folder, ImageError):

@@ -1,6 +1,5 @@
 """The figures of the notebooks: contact sheets in true pixels, loss curves, feature maps, Gram matrices."""
 
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..pictures.files import to_pil
+from ..pictures.files import encoded, to_pil
 
 FIGURES = Path(__file__).parents[1] / "figures"  # stored pictures of this project
 
@@ -63,9 +62,7 @@ def picture(path: str | Path, width: int = 1000) -> Display:
 
 
 def _jpeg(page: Image.Image, alt: str) -> Display:
-    buffer = io.BytesIO()
-    page.save(buffer, "JPEG", quality=80)
-    return Display(buffer.getvalue(), format="jpeg", metadata={"alt": alt})
+    return Display(encoded(page, "JPEG", quality=80), format="jpeg", metadata={"alt": alt})
 
 
 def feature_maps(features: Tensor, count: int = 8) -> list[Image.Image]:
@@ -119,9 +116,7 @@ def quick_curves(histories: Mapping[str, Sequence[float]], size: tuple[int, int]
             y = (logs.max() - logs) / max(np.ptp(logs), 1e-9) * (height - 26) + 4
             draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill=colour, width=2)
         draw.text((4 + 70 * list(histories).index(label), height - 16), label, fill=colour, font=_font(12))
-    buffer = io.BytesIO()
-    page.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(page, "PNG")
 
 
 @cache

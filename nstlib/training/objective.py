@@ -40,13 +40,13 @@ class StyleObjective:
         """All losses of a batch of crops `(B, 3, side + margin, side + margin)`, and `total`, which is minimised."""
         side = self.config.image_size
         blend, own = self._draw_styles(len(photos)) if self.rows else (None, ())
-        here, moved, where = photos, None, None
-        if self.config.margin:
-            here, (moved, where) = photos[..., :side, :side], self._second_view(photos, blend)
-        painted, again = _paint_both(model, here, moved, blend)
+        here = photos[..., :side, :side]
+        moved, where = self._second_view(photos, blend) if self.config.margin else (photos[:0, :, :side, :side], None)
+        blends = blend if blend is None else torch.cat([blend, blend[: len(moved)]])
+        painted, again = model(torch.cat([here, moved]), blends).split_with_sizes([len(here), len(moved)])
         self.loss.set_content(here)
         losses = self.loss(painted, *own)
-        if moved is not None:
+        if self.config.margin:
             inside = ((where >= 0) & (where <= side - 1)).all(-1)[:, None]  # (b, 1, side, side)
             difference = (warp(painted[: len(again)], where) - again) * inside
             losses["stability"] = difference.square().sum() / (3 * inside.sum().clamp_min(1))
@@ -93,17 +93,6 @@ class StyleObjective:
         far = [self.loss(crops, row.expand(8, -1), ones)["style"].item() for row in rows]
         distances = torch.tensor(far, dtype=torch.float64).clamp_min(1e-12)  # 0 where all photographs are the style
         self.balance = (distances.mean() / distances).clamp_max(100).float()
-
-
-def _paint_both(
-    model: nn.Module, here: Tensor, moved: Tensor | None, blend: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """The photographs and the second views, painted in one pass."""
-    if moved is None:
-        return model(here, *(() if blend is None else (blend,))), None
-    blends = () if blend is None else (torch.cat([blend, blend[: len(moved)]]),)
-    painted = model(torch.cat([here, moved]), *blends)
-    return painted[: len(here)], painted[len(here) :]
 
 
 def random_motion(count: int, side: int, most: int) -> Tensor:
