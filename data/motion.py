@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 import nstlib as nst
-from nstlib.pictures.animations import save_frames
+from nstlib.pictures.animations import save_animation
 from nstlib.pictures.clips import open_clip
 
 HERE = Path(__file__).parent / "openings"
@@ -80,7 +80,7 @@ def save(film: nst.Film, path: Path, milliseconds: int = 130) -> Path:
     """As small as a page wants it; it rests on the last picture."""
     pictures = [nst.to_pil(frame) for frame in film.frames]
     durations = [milliseconds] * (len(pictures) - 1) + [1500]
-    return save_frames(list(zip(pictures, durations, strict=True)), path, loop=0, quality=75)
+    return save_animation(pictures, durations, path, quality=75)
 
 
 if __name__ == "__main__":
