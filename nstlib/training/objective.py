@@ -42,8 +42,8 @@ class StyleObjective:
         blend, own = self._draw_styles(len(photos)) if self.rows else (None, ())
         here = photos[..., :side, :side]
         moved, where = self._second_view(photos, blend) if self.config.margin else (photos[:0, :, :side, :side], None)
-        blends = blend if blend is None else torch.cat([blend, blend[: len(moved)]])
-        painted, again = model(torch.cat([here, moved]), blends).split_with_sizes([len(here), len(moved)])
+        blends = () if blend is None else (torch.cat([blend, blend[: len(moved)]]),)
+        painted, again = model(torch.cat([here, moved]), *blends).split_with_sizes([len(here), len(moved)])
         self.loss.set_content(here)
         losses = self.loss(painted, *own)
         if self.config.margin:
