@@ -137,10 +137,7 @@ def _squared_norm(x: Tensor) -> Tensor:
 
 
 def relative(x: Tensor, target: Tensor) -> Tensor:
-    """‖x − target‖² / ‖target‖², mean over the batch: 0 is equal, 1 a target against nothing.
-
-    Unrelated pictures have 0.8 to 3.
-    """
+    """‖x − target‖² / ‖target‖², mean over the batch: 0 is equal, 1 nothing; unrelated pictures have 0.8 to 3."""
     return (_squared_norm(x - target) / _squared_norm(target).clamp_min(1e-12)).mean()
 
 
@@ -243,10 +240,8 @@ class PerceptualLoss(nn.Module):
 
     def _pyramid(self, image: Tensor, features: Targets) -> dict[float, Targets]:
         """Features at every style scale."""
-        pyramid = {}
-        for scale in self.config.style_scales:
-            pyramid[scale] = features if scale == 1 else self.extractor.activations(at_scale(image, scale))
-        return pyramid
+        scales = self.config.style_scales
+        return {s: features if s == 1 else self.extractor.activations(at_scale(image, s)) for s in scales}
 
     def forward(self, image: Tensor, blends: Tensor | None = None, factors: Tensor | None = None) -> dict[str, Tensor]:
         """The losses of `image (B, 3, H, W)`: scalars `content`, `style`, `tv` and their sum `total`.

@@ -135,8 +135,8 @@ def paint(
     targets = style_pictures(net, blend, polish_style) if polish else None
     loss = PerceptualLoss(polish_config(net)).to(device) if polish else None
     where = open_mask(mask) if mask is not None else None
-
-    whole, tiled = paint_need(net), paint_need(net, tiled=True)
+    whole = stylize_need(loss, loss.config, len(targets[0]) + 1) if polish else paint_need(net)
+    tiled = paint_need(net, tiled=True)
 
     def in_tiles(shape: tuple[int, int]) -> bool:
         return not polish and min(shape) >= SMALLEST * stroke_size and whole(shape) > free
@@ -161,8 +161,6 @@ def paint(
     def need(shape: tuple[int, int]) -> float:
         return min(whole(shape), tiled(shape)) if in_tiles(shape) else whole(shape)
 
-    if polish:
-        whole = stylize_need(loss, loss.config, len(targets[0]) + 1)
     return shrink_to_memory(picture.size[::-1], size or max(picture.size), need, free, fit, work)
 
 
