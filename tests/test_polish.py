@@ -7,6 +7,7 @@ import nstlib as nst
 from nstlib.painting import fast
 from nstlib.painting.fast import paint_strokes, paint_tensor
 from nstlib.painting.polish import polish, polish_config, style_pictures
+from nstlib.painting.stylize import network_of
 from nstlib.pictures import samples
 
 
@@ -103,6 +104,16 @@ def test_bfloat16(net, noise, monkeypatch):
     foreign = Recorder(0.5)
     foreign.config = nst.TransformerConfig(legacy_range=True)
     assert fast._in_bfloat16(net, noise.device) and not fast._in_bfloat16(foreign, noise.device)
+
+
+def test_painting_from_the_networks_start():
+    config = nst.GatysConfig(init="network", steps=0, size=64)
+    painted = nst.stylize("cat", ["swirl", "ink"], config)
+    torch.testing.assert_close(painted, nst.paint("cat", "studio", 64, styles={"swirl": 1, "ink": 1}))
+    assert network_of(["folder/woodblock.jpg"])[0].card["style"] == "woodblock"
+    for styles, wrong in ((["swirl", "nosuch"], "nosuch"), (["studio"], "studio"), ([b"PNG"], "a picture in memory")):
+        with pytest.raises(ValueError, match=f"no network paints {wrong}; there are .*swirl"):
+            network_of(styles)
 
 
 def test_presets_have_one_scale():

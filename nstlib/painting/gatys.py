@@ -31,7 +31,7 @@ class GatysConfig(LossConfig):
     smallest: Side = 96  # long side at which the painting begins; from there it grows by at most 1.6
     optimiser: Literal["adam", "lbfgs"] = "adam"  # L-BFGS is the paper's; Adam needs less memory and never stalls
     lr: Positive = 0.03  # Adam's rate, in units of the pixel range [0, 1]
-    init: str | Path = "content"  # start from content, noise, style, or a picture
+    init: str | Path = "content"  # start from content, noise, style, network, or a picture
     style_scale: Scale = 1.0  # size of the style picture relative to the result: long sides, and never more pixels
     style_blend: tuple[Weight, ...] | None = None  # how much of each style; None: equal parts
     mask: tuple[Path, ...] | None = None  # one picture a style: white or opaque where it goes; what none has stays

@@ -21,8 +21,11 @@ from ..pictures.convert import to_tensor
 from ..pictures.files import Source
 from ..pictures.pixels import MARGIN, crop, reflect_pad, resize, resize_pil, scale_to_long_side
 from ..pictures.samples import load_image, open_image, open_mask, to_mask, to_style
+from .fast import paint_tensor
 from .gatys import GatysConfig, GatysPainter, PaintState
 from .memory import shrink_to_memory, stylize_need
+from .models import load_transformer, model_files
+from .network import TransformerNet
 
 POSTER = 1024  # pixels, long side: above it strokes grow slower than the picture, and steps get fewer
 
@@ -72,13 +75,15 @@ def stylize(
     masks = [open_mask(mask) for mask in config.mask] if config.mask else []
     if masks and len(masks) != len(styles):
         raise ValueError(f"{len(masks)} masks for {len(styles)} styles: give one mask for each style")
+    network = network_of(sources, config.style_blend) if config.init == "network" else None
     loss = PerceptualLoss(config).to(device)
 
     def work(side: int) -> Tensor:
         photo = to_tensor(resize_pil(picture, side))
         shape = photo.shape[-2:]
         sized = [to_style(_sized(one, shape, config)) for one in styles]
-        return _stylized(photo, sized, [to_mask(mask, shape) for mask in masks], losses, config, callback)
+        start = paint_tensor(network[0], photo, network[1]).clone() if network else None
+        return _stylized(photo, sized, [to_mask(mask, shape) for mask in masks], losses, config, callback, start)
 
     whole, tiled = (stylize_need(loss, config, len(styles), tiles) for tiles in (False, True))
 
@@ -119,21 +124,24 @@ def _sized(style: Image.Image, shape: tuple[int, int], config: GatysConfig) -> I
     return resize_pil(style, style_shape(style.size[::-1], shape, stroke_scale(max(shape), config)))
 
 
-def _stylized(photo, styles, masks, losses, config, callback) -> Tensor:
+def _stylized(photo, styles, masks, losses, config, callback, start) -> Tensor:
     """The painting at the photograph's size, in the colours that were asked for; the photograph where no mask is."""
     method = config.preserve_colour
     if method in ("mean", "histogram"):
         styles = [torch.cat([recolour(one[:, :3], photo, method), one[:, 3:]], 1) for one in styles]
-    painted = _paint(photo, styles, masks, losses, config, callback)
+    painted = _paint(photo, styles, masks, losses, config, callback, start)
     if method == "luminance" or (method != "none" and is_grey(photo)):
         painted = recolour(painted, photo, "luminance")
     return torch.lerp(photo, painted, sum(masks).clamp(max=1)) if masks else painted
 
 
-def _paint(photo, styles, masks, losses, config, callback) -> Tensor:
-    """The pyramid: each size starts from the last one's picture, above `POSTER` with Adam's moments too."""
-    image, painter, shape = _start(photo, styles, config), None, None
-    sizes = pyramid(max(photo.shape[-2:]), config.smallest)
+def _paint(photo, styles, masks, losses, config, callback, start) -> Tensor:
+    """The pyramid: each size starts from the last one's picture, above `POSTER` with Adam's moments too.
+
+    A network's painting needs only the two largest sizes.
+    """
+    image, painter, shape = _start(photo, styles, config) if start is None else start, None, None
+    sizes = pyramid(max(photo.shape[-2:]), config.smallest)[0 if start is None else -2 :]
     with tqdm(total=sum(steps_at(s, config) for s in sizes), desc="painting", mininterval=0.5, delay=0.1) as bar:
         try:
             for size in sizes:
@@ -179,6 +187,29 @@ def _start(photo: Tensor, styles: Sequence[Tensor], config: GatysConfig) -> Tens
     if config.init == "noise":
         return torch.rand(photo.shape, generator=torch.Generator().manual_seed(config.seed))
     return styles[0][:, :3] if config.init == "style" else load_image(config.init)
+
+
+def network_of(
+    styles: Sequence[Source], weights: Sequence[float] | None = None
+) -> tuple[TransformerNet, Tensor | None]:
+    """The shipped network that paints these styles, and its blend of them.
+
+    Args:
+        styles: names, or files of these names.
+        weights: how much of each; `None` for equal parts.
+
+    Raises:
+        ValueError: no shipped network has these styles.
+    """
+    names = [Path(style).stem if isinstance(style, str | Path) else "a picture in memory" for style in styles]
+    files = model_files()
+    if len(names) == 1 and names[0] in files and names[0] != "studio":
+        return load_transformer(names[0]), None
+    studio = load_transformer("studio")
+    if missing := [name for name in names if name not in studio.config.styles]:
+        known = ", ".join(dict.fromkeys([*studio.config.styles, *files]))
+        raise ValueError(f"init='network': no network paints {missing[0]}; there are {known}")
+    return studio, studio.blend(dict(zip(names, weights or [1.0] * len(names), strict=True)))
 
 
 class Film:
