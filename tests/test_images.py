@@ -425,7 +425,7 @@ def test_saved_files_have_the_rights_of_any_other(noise, tmp_path):
 
 @pytest.mark.parametrize(
     "name, remedy",
-    [("a.bmp", r"\.png"), ("a", r"\.png"), ("no/a.png", "Make it first"), ("folder.png", "name of a picture")],
+    [("a.bmp", r"\.png"), ("a", r"\.png"), ("no/a.png", "Make it first"), ("folder.png", "name of a file")],
 )
 def test_bad_output_names(name, remedy, noise, tmp_path):
     (tmp_path / "folder.png").mkdir()
