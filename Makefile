@@ -7,9 +7,10 @@ ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 1000
 UNIT := tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
+ELSEWHERE := SSE41-1 SSE41-2 AVX2-1 AVX2-2
 PARTS ?= unit hostile notebooks
 
-.PHONY: lab test unit unit-elsewhere hostile notebooks browser bench lint figures paintings gallery stamp colab site clean
+.PHONY: lab test unit unit-elsewhere $(ELSEWHERE) hostile notebooks browser bench lint figures paintings gallery stamp colab site clean
 .DEFAULT_GOAL := lab
 
 $(VENV)/ready: pyproject.toml
@@ -22,22 +23,26 @@ $(VENV)/ready: pyproject.toml
 lab: $(VENV)/ready  ## open the series in JupyterLab
 	$(BIN)/jupyter lab $(ROOT) notebooks/00_start_here.ipynb
 
-test: $(VENV)/ready  ## every test, and every notebook executed: all parts, even when one fails, and then a line for each
-	@report=; failed=0; for part in $(PARTS); do \
-	  said=passed; start=$$(date +%s); $(MAKE) --no-print-directory $$part || { said=FAILED; failed=1; }; \
-	  tenths=$$((($$(date +%s) - start + 3) / 6)); \
-	  report="$$report$$(printf '%-16s%s %4s.%s min' $$part $$said $$((tenths / 10)) $$((tenths % 10)))\n"; \
-	done; printf "\n$$report"; exit $$failed
+test: $(addprefix part-,$(PARTS))  ## every test, and every notebook executed: all parts, even when one fails, and then a line for each
+	@echo; cat $(addprefix build/parts/,$(PARTS)); ! grep -q FAILED $(addprefix build/parts/,$(PARTS))
+
+# `make -j2 -Orecurse test` runs two parts beside each other; what each prints is kept together
+part-%: $(VENV)/ready
+	@mkdir -p build/parts; said=passed; start=$$(date +%s); \
+	$(MAKE) --keep-going --no-print-directory $* || said=FAILED; \
+	tenths=$$((($$(date +%s) - start + 3) / 6)); \
+	printf '%-16s%s %4s.%s min\n' $* $$said $$((tenths / 10)) $$((tenths % 10)) >build/parts/$*
+
+part-browser: $(addprefix part-,$(filter-out browser,$(PARTS)))  # alone: hands on a desk wait by the clock
 
 unit: $(VENV)/ready  ## unit tests, under two minutes
 	$(BIN)/python -m pytest $(UNIT)
 
-unit-elsewhere: $(VENV)/ready  ## the numerical tests, as other x86 processors compute and with other numbers of threads
-	@failed=0; for isa in default/SSE41 avx2/AVX2; do for threads in 1 2; do \
-	  echo "ATEN_CPU_CAPABILITY=$${isa%/*} ONEDNN_MAX_CPU_ISA=$${isa#*/} TEST_THREADS=$$threads"; \
-	  ATEN_CPU_CAPABILITY=$${isa%/*} ONEDNN_MAX_CPU_ISA=$${isa#*/} TEST_THREADS=$$threads \
-	  $(BIN)/python -m pytest -m numeric $(UNIT) || failed=1; \
-	done; done; exit $$failed
+unit-elsewhere: $(ELSEWHERE)  ## the numerical tests, as other x86 processors compute and with other numbers of threads
+
+$(ELSEWHERE): $(VENV)/ready
+	ATEN_CPU_CAPABILITY=$(if $(findstring AVX2,$@),avx2,default) ONEDNN_MAX_CPU_ISA=$(word 1,$(subst -, ,$@)) \
+	TEST_THREADS=$(word 2,$(subst -, ,$@)) $(BIN)/python -m pytest -m numeric $(UNIT)
 
 hostile: $(VENV)/ready  ## damaged files, killed runs, full disks, absurd numbers; prints what was survived
 	$(BIN)/python -m pytest tests/hostile -rs

@@ -4,6 +4,7 @@ import math
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from nstlib import storage
 from nstlib.critic.losses import PerceptualLoss
-from nstlib.painting.network import TransformerConfig
+from nstlib.painting.models import save_transformer
+from nstlib.painting.network import TransformerConfig, TransformerNet
 from nstlib.training.config import TrainConfig
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -81,6 +84,22 @@ def evil():
 
 
 @pytest.fixture
+def net() -> TransformerNet:
+    """A small network of random weights."""
+    torch.manual_seed(1)
+    return TransformerNet(TransformerConfig(width=4, residual_blocks=1)).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def model(net, tmp_path) -> str:
+    """Its file, as it is named from the folder `here`."""
+    card = {"style": "swirl", "critic": "compact", "photographs": 1234, "pictures_per_step": 4, "steps": 5000}
+    net.card |= card | {"minutes": 61.5, "machine": "an abacus", "started_from": None, "gatys_iterations": 77}
+    save_transformer(net, tmp_path / "tiny.safetensors")
+    return "../tiny.safetensors"
+
+
+@pytest.fixture
 def noise() -> torch.Tensor:
     """A random picture (1, 3, 40, 48)."""
     return torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(1))
@@ -108,10 +127,10 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def config(photos, tmp_path, monkeypatch) -> TrainConfig:
+def config(photos, tmp_path, monkeypatch) -> Iterator[TrainConfig]:
     """A training of a dozen steps of two crops."""
     monkeypatch.setattr("nstlib.training.runs.VALIDATION", ("cat",))  # one is enough on most sheets
-    return TrainConfig(
+    yield TrainConfig(
         dataset=photos,
         style="ink",
         save_model=tmp_path / "net.safetensors",
@@ -128,6 +147,8 @@ def config(photos, tmp_path, monkeypatch) -> TrainConfig:
         backbone="compact",
         device="cpu",
     )
+    while storage._held:  # a trainer made by hand keeps its folder, with an open file, until the process ends
+        storage._held.popitem()[1][0].close()
 
 
 @pytest.fixture

@@ -47,22 +47,10 @@ def test_mix():
     assert net.blend({"ink": 3, "woodblock": 1}, 0.5).tolist() == [[0.5, 0, 0.375, 0.125]]
 
 
-@pytest.mark.parametrize(
-    ("styles", "strength", "named"),
-    [
-        ("ukiyo", 1.0, "ukiyo"),
-        ({"ink": -1.0, "swirl": 2.0}, 1.0, "styles="),
-        ({"ink": 0.0}, 1.0, "styles="),
-        ({}, 1.0, "styles="),
-        ({"ink": float("nan")}, 1.0, "styles="),
-        ("ink", 1.5, "strength"),
-        ("ink", -0.1, "strength"),
-        ("ink", float("nan"), "strength"),
-    ],
-)
-def test_bad_mixes_are_named(net, styles, strength, named):
-    with pytest.raises(ValueError, match=named):
-        net.blend(styles, strength)
+@pytest.mark.parametrize("styles", ["ukiyo", {"ink": -1.0, "swirl": 2.0}, {"ink": 0.0}, {"ink": float("nan")}], ids=str)
+def test_bad_mixes_are_named(net, styles):
+    with pytest.raises(ValueError, match=r"ukiyo|styles="):
+        net.blend(styles)
 
 
 def test_a_network_of_one_style_has_no_strength(noise):
@@ -192,24 +180,9 @@ def test_the_weaker_the_style_the_closer_to_the_photograph(config):
     assert losses["total"].item() == pytest.approx((rest + PIXEL_WEIGHT * losses["pixels"]).item(), rel=1e-4)
 
 
-def test_a_stopped_training_ends_as_if_it_had_not(config):
-    train(config)
-    other = replace(config, save_model=config.save_model.with_name("other.safetensors"))
-
-    def stop(state):
-        if state.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(other, stop)
-    net = train(other)
-    whole = torch.load(config.folder / "state.pth", weights_only=True)["net"]
-    assert all(torch.equal(tensor, whole[name]) for name, tensor in net.state_dict().items())
-    assert net.card["style"] == list(NAMES) and net.config.styles == NAMES
-
-
 def test_extend_leaves_the_others_to_the_bit(config):
-    train(config)
+    net = train(config)
+    assert net.card["style"] == list(NAMES) and net.config.styles == NAMES
     longer = replace(
         config,
         style="halftone",
@@ -240,12 +213,6 @@ def test_extend_what_cannot_be(config, tmp_path):
     save_transformer(TransformerNet(replace(TINY, styles=NAMES)), tmp_path / "three.safetensors")
     with pytest.raises(ValueError, match="ink"):
         train(replace(config, style="ink", extend=str(tmp_path / "three.safetensors")))
-
-
-@pytest.mark.parametrize("style", [(), "", ("swirl", "")])
-def test_no_style_is_refused(config, style):
-    with pytest.raises(ValueError, match="style"):
-        replace(config, style=style)
 
 
 # ── the command ─────────────────────────────────────────────────────────────────────────────────────

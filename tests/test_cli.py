@@ -11,16 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from nstlib import (
-    load_image,
-    open_image,
-    sample_names,
-    settings_of,
-)
+from nstlib import load_image, open_image, sample_names, settings_of
 from nstlib.painting import models
 from nstlib.painting.fast import paint
-from nstlib.painting.models import save_transformer
-from nstlib.painting.network import TransformerConfig, TransformerNet
 from nstlib.pictures.animations import read_frames
 from nstlib.screen import cli, jobs
 
@@ -28,16 +21,6 @@ QUICK = ["--size", "32", "--steps", "2", "--device", "cpu", "--backbone", "compa
 
 
 pytestmark = pytest.mark.usefixtures("here")
-
-
-@pytest.fixture
-def model(tmp_path) -> str:
-    """A small network of random weights, as it is named from the folder to work in."""
-    torch.manual_seed(0)
-    card = {"style": "swirl", "critic": "compact", "photographs": 1234, "pictures_per_step": 4, "steps": 5000}
-    card |= {"minutes": 61.5, "machine": "an abacus", "started_from": None, "gatys_iterations": 77}
-    save_transformer(TransformerNet(TransformerConfig(width=4, residual_blocks=1), card), tmp_path / "tiny.safetensors")
-    return "../tiny.safetensors"
 
 
 def files(folder: Path) -> list[str]:
@@ -68,14 +51,6 @@ def test_film(here, capsys):
     assert "a.gif: 3 frames" in capsys.readouterr().out
 
 
-def test_transparency_is_put_back(here, capsys):
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 4), dtype=np.uint8)
-    Image.fromarray(pixels).save("cutout.png")
-    cli.main(["stylize", "cutout.png", "--style", "swirl", *QUICK, "--output", "out.png"])
-    assert np.array_equal(np.asarray(open_image("out.png"))[:, :, 3], pixels[:, :, 3])
-    assert "transparency put back" in capsys.readouterr().out
-
-
 def test_styles_are_blended(here):
     for name, blend in {"first": "1 0", "second": "0 1", "both": "1 3"}.items():
         styles = ["--style", "swirl", "halftone", "--style-blend", *blend.split()]
@@ -95,15 +70,6 @@ def test_mask(here):
     assert settings_of("out.png")["mask"] == ["left.png", "right.png"]
     cli.main(["stylize", "cat", "--style", "swirl", "halftone", *QUICK, "--output", "plain.png"])
     assert not load_image("out.png").equal(load_image("plain.png"))
-
-
-def test_luminance_keeps_the_hues(here):
-    Image.new("RGB", (32, 24), (120, 140, 100)).save("green.png")
-    for method in ("none", "luminance"):
-        arguments = ["--preserve-colour", method, *QUICK, "--steps", "10", "--output", f"{method}.png"]
-        cli.main(["stylize", "green.png", "--style", "swirl", *arguments])
-    spread = {name: load_image(f"{name}.png").diff(dim=1).std((0, 2, 3)).max() for name in ("none", "luminance")}
-    assert spread["luminance"] < 0.005 < spread["none"]  # differences of channels are all chroma
 
 
 # ── nst paint ───────────────────────────────────────────────────────────────────────────────────────
@@ -127,19 +93,27 @@ def test_paint_size(flags, size, here, model, photo_file):
     assert open_image("out.jpg").size == size
 
 
-def test_paint_keeps_the_hues(here, model):
+@pytest.fixture(params=["paint", "stylize"])
+def command(request, model) -> list[str]:
+    """Both commands, with what they need besides a picture."""
+    return ["paint", "--model", model] if request.param == "paint" else ["stylize", "--style", "swirl", *QUICK]
+
+
+def test_luminance_keeps_the_hues(command):
     Image.new("RGB", (32, 24), (120, 140, 100)).save("green.png")
+    spread = []
     for method in ("none", "luminance"):
-        cli.main(["paint", "green.png", "--model", model, "--preserve-colour", method, "--output", f"{method}.png"])
-    difference = {name: load_image(f"{name}.png").diff(dim=1)[0, 0].mean() for name in ("none", "luminance")}
-    assert abs(difference["luminance"] - 20 / 255) < 0.01 < abs(difference["none"] - 20 / 255)
+        cli.main([*command, "green.png", "--preserve-colour", method, "--output", f"{method}.png"])
+        spread.append(load_image(f"{method}.png").diff(dim=1).std((0, 2, 3)).max())
+    assert spread[1] < 0.005 < spread[0]  # differences of channels are all chroma
 
 
-def test_paint_puts_transparency_back(here, model):
+def test_transparency_is_put_back(command, capsys):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 4), dtype=np.uint8)
     Image.fromarray(pixels).save("cutout.png")
-    cli.main(["paint", "cutout.png", "--model", model, "--output", "out.png"])
+    cli.main([*command, "cutout.png", "--output", "out.png"])
     assert np.array_equal(np.asarray(open_image("out.png"))[:, :, 3], pixels[:, :, 3])
+    assert "transparency put back" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -185,12 +159,6 @@ def test_corrupt_pictures_are_listed_at_the_end(here, album, model, capsys):
     assert "3 of 5 pictures painted" in said.out
     errors = said.err.splitlines()[-2:]
     assert "nst: album/a0.png: not a picture" in errors[0] and "album/z.jpg: not a picture" in errors[1]
-
-
-def test_paint_several(here, model, album, capsys):
-    cli.main(["paint", "cat", "swirl", "album", "--model", model, "--size", "32"])
-    assert files(here) == ["album", "album_tiny", "cat_tiny.png", "swirl_tiny.png"]
-    assert f"5 of 5 pictures painted into ., {here / 'album_tiny'}" in capsys.readouterr().out
 
 
 def test_paint_several_into_a_folder(here, model, album):
@@ -287,10 +255,7 @@ def test_samples_are_listed(capsys):
         ("stylize cat --style", "--style (): may not be empty"),
         ("stylize no.png --style swirl", "no.png: no such picture"),
         ("stylize cat --style no.png", "no.png: no such picture"),
-        ("stylize cat --style swirl --size banana", "--size"),
         ("stylize cat --style swirl --size 3", "--size 3: must be"),
-        ("stylize cat --style swirl --size -5", "--size -5: must be"),
-        ("stylize cat --style swirl --steps 1.5", "--steps"),
         ("stylize cat --style swirl --style-weight nan", "--style-weight nan: must be"),
         ("stylize cat --style swirl --nonsense 1", "--nonsense"),
         ("stylize cat --style swirl --optimiser sgd", "adam"),
@@ -317,8 +282,6 @@ def test_samples_are_listed(capsys):
         ("paint cat cat --model ../tiny.safetensors --output out.png", "--output out.png: give a folder"),
         ("paint . --model ../tiny.safetensors --output out.png", "--output out.png: give a folder"),
         ("paint cat --model ../tiny.safetensors --size 15", "--size 15: must be a whole number from 16"),
-        ("paint cat --model ../tiny.safetensors --content-scale 0", "--content-scale 0.0: must be"),
-        ("paint cat --model ../tiny.safetensors --content-scale nan", "--content-scale nan: must be"),
         ("paint cat --model ../tiny.safetensors --preserve-colour sepia", "luminance"),
         ("paint cat --model ../tiny.safetensors --device nonsense", "device"),
         ("export --model no --onnx out.onnx", "no: no such model"),
@@ -328,8 +291,6 @@ def test_samples_are_listed(capsys):
         ("train --style ink", "--dataset"),
         ("train --dataset no --style ink", "no: no such folder"),
         ("train --dataset . --style ink", ".: no photograph of at least 64 px"),
-        ("train --dataset . --style ink --style-weight nan", "--style-weight nan: must be"),
-        ("train --dataset . --style ink --width 0", "--width 0: must be"),
         ("train --dataset . --style ink --styles a b", "name the paintings in style"),
         ("paint cat --model studio --style swirl:0.7,swirl:0.3", "each style once"),
         ("train --dataset . --style ink --save-model m.pth", "--save-model 'm.pth'"),

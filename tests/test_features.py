@@ -105,24 +105,6 @@ def test_tiny_pictures_pass(size):
     assert features.shape[:2] == (2, 256) and torch.isfinite(features).all()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"backbone": "vgg11"},
-        {"pooling": "mean"},
-        {"preprocessing": "keras"},
-        {"layers": ("relu9_1",)},
-        {"layers": ("relu1_1", "relu3_9")},
-        {"layers": ()},
-        {"layers": "relu1_1"},
-    ],
-    ids=str,
-)
-def test_wrong_arguments(arguments):
-    with pytest.raises(ValueError, match=next(iter(arguments))):
-        FeatureExtractor(**{"backbone": "compact", "layers": ("relu1_1",), "weights": None, **arguments})
-
-
 # ── weights that stop early: the Oxford teacher ─────────────────────────────────────────────────────
 
 

@@ -119,11 +119,6 @@ def test_inputs_are_not_changed(content, style):
     assert torch.equal(content, before[0]) and torch.equal(style, before[1])
 
 
-def test_files_as_sources(photo_file, tmp_path, style):
-    save_image(style, tmp_path / "style.png")
-    assert stylize(photo_file, str(tmp_path / "style.png"), QUICK).shape == (1, 3, 24, 32)
-
-
 # ── painting ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -271,9 +266,9 @@ def test_configure_blend(content, style):
     assert painter.loss.blend == (0.5, 0.5)
 
 
-@pytest.mark.parametrize("name", ["adam", "lbfgs"])
-def test_configure_optimiser(painter, name):
-    painting = painter(optimiser="lbfgs" if name == "adam" else "adam")
+@pytest.mark.parametrize(("before", "name"), [("lbfgs", "adam"), ("adam", "lbfgs")])
+def test_configure_optimiser(painter, before, name):
+    painting = painter(optimiser=before)
     painting.configure(optimiser=name, lr=0.5)
     assert (painting.optimiser_name, painting.lr) == (name, 0.5)
     assert painting.step(3).step == 3
@@ -290,33 +285,16 @@ def test_configure_keeps_adams_moments(painter):
     assert optimiser.state[painting.image]["step"] == 3
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"backbone": "vgg19"},
-        {"weights": "w.pth"},
-        {"preprocessing": "oxford"},
-        {"pooling": "max"},
-        {"mask": ("m.png",)},
-        {"style_layers": ("relu1_1",)},
-        {"content_layers": ("relu1_1",)},
-        {"style_scales": (1, 0.5)},
-        {"device": "cpu"},
-        {"steps": 3},
-        {"preserve_colour": "luminance"},
-        {"style_weight": -1},
-        {"style_weight": math.nan},
-        {"style_blend": (1, 1)},
-        {"lr": 0},
-        {"optimiser": "sgd"},
-    ],
-    ids=str,
-)
-def test_configure_refuses(painter, changes):
+def test_configure_refuses(painter):
     painting = painter()
-    with pytest.raises(ValueError, match=next(iter(changes))):
-        painting.configure(**changes)
-    assert painting.config == QUICK and painting.step().step == 1
+    wrong = {"backbone": "vgg19", "weights": "w.pth", "preprocessing": "oxford", "pooling": "max", "mask": ("m.png",)}
+    wrong |= {"style_layers": ("relu1_1",), "content_layers": ("relu1_1",), "style_scales": (1, 0.5), "device": "cpu"}
+    wrong |= {"steps": 3, "preserve_colour": "luminance", "style_weight": -1, "style_blend": (1, 1), "optimiser": "sgd"}
+    for name, value in (wrong | {"lr": 0}).items():
+        with pytest.raises(ValueError, match=name):
+            painting.configure(**{name: value})
+        assert painting.config == QUICK
+    assert painting.step().step == 1
 
 
 # ── when things go wrong ────────────────────────────────────────────────────────────────────────────
@@ -397,12 +375,6 @@ def test_film(content, style, tmp_path):
     stylize(content, style, QUICK, film)
     with Image.open(film.save(tmp_path / "film.gif")) as saved:
         assert saved.size == (20, 15) and len(film.frames) == 5 and saved.n_frames > 1
-
-
-@pytest.mark.parametrize("settings", [{"size": 15}, {"size": 99.5}, {"size": "big"}, {"smallest": 8}], ids=str)
-def test_bad_settings(settings):
-    with pytest.raises(ValueError, match=next(iter(settings))):
-        GatysConfig(**settings)
 
 
 def test_bad_arguments(content, style, photo_file):

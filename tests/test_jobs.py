@@ -6,24 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
-from nstlib import TransformerConfig, TransformerNet, open_image, save_transformer, settings_of
+from nstlib import open_image, settings_of
 from nstlib.pictures.animations import animation_of, read_frames
-from nstlib.screen import cli, jobs
+from nstlib.screen import cli
 
 QUICK = ["--style", "swirl", "--size", "32", "--steps", "1", "--device", "cpu", "--backbone", "compact"]
 
 
 pytestmark = pytest.mark.usefixtures("here")
-
-
-@pytest.fixture
-def model(tmp_path) -> str:
-    torch.manual_seed(0)
-    save_transformer(TransformerNet(TransformerConfig(width=4, residual_blocks=1)), tmp_path / "tiny.safetensors")
-    return "../tiny.safetensors"
 
 
 @pytest.fixture
@@ -176,14 +168,6 @@ def test_a_status_line_never_ends_a_run(encoding, model, nst, monkeypatch):
     cli.main(["paint", "a.png", "--model", model])
     console.flush()
     assert Path("a_tiny.png").exists() and b"24?18, painted" in console.buffer.getvalue().replace(b"\xd7", b"?")
-
-
-def test_say_on_a_console_without_the_letter(monkeypatch):
-    console = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", console)
-    jobs.say("3×4")
-    console.flush()
-    assert b"3?4" in console.buffer.getvalue()
 
 
 SCRIPT = """

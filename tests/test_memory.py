@@ -28,12 +28,6 @@ SHAPES = [(48, 64), (192, 256), (768, 1024), (3072, 4096)]
 
 
 @pytest.fixture
-def net() -> TransformerNet:
-    torch.manual_seed(1)
-    return TransformerNet(TransformerConfig(width=4, residual_blocks=1)).eval().requires_grad_(False)
-
-
-@pytest.fixture
 def loss() -> PerceptualLoss:
     content, style = CONFIG.layers()
     return PerceptualLoss(CONFIG, FeatureExtractor("compact", tuple({*content, *style}), weights=None))

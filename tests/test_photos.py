@@ -1,9 +1,5 @@
-"""The training set: which photographs are taken, in which order, and a download that may break anywhere."""
+"""The training set: which photographs are taken, and in which order."""
 
-import hashlib
-import re
-import zipfile
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +9,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from nstlib.errors import ImageError
-from nstlib.pictures import downloads
-from nstlib.pictures.downloads import fetch_coco
 from nstlib.pictures.photos import PhotoFolder, StepSampler, collate
 
 NOISE = np.random.default_rng(0).integers(0, 256, (90, 110, 3), dtype=np.uint8)
@@ -83,13 +77,8 @@ def test_all_that_pillow_opens_are_photographs(ending, folder):
     assert len(PhotoFolder(folder)) == 1
 
 
-def test_report_of_a_clean_folder(greys):
+def test_photographs_of_64_px_are_enough(greys):
     assert PhotoFolder(greys).report() == "5 photographs"
-
-
-def test_a_photograph_of_64_px_is_enough(folder):
-    Image.new("RGB", (64, 64)).save(folder / "a.png")
-    assert len(PhotoFolder(folder)) == 1
 
 
 @pytest.mark.parametrize("name", ["none", "photo.png"])
@@ -242,126 +231,3 @@ def test_batches(greys):
     assert [tuple(crops.shape) for crops, _ in batches] == [(3, 3, 32, 32)] * 2
     assert [name for _, damaged in batches for name in damaged] == ["cut.jpg"]
     assert torch.cat([crops for crops, _ in batches]).equal(torch.stack([found[i][0] for i in range(6)]))
-
-
-# ── COCO ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Sends the server's `body` from where it is asked to; may end early, or know no ranges."""
-
-    def do_GET(self):
-        server = self.server
-        asked = self.headers["Range"]
-        server.asked.append((self.path, asked))
-        begin = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if server.ranges else 0
-        rest = server.body[begin:]
-        status = 416 if not rest else 206 if server.ranges else 200
-        self.send_response(server.status or status)
-        self.send_header("Content-Length", str(len(rest)))
-        self.end_headers()
-        self.wfile.write(rest[: server.ends_after])
-
-    def log_message(self, *args):
-        pass
-
-
-PICTURES = {f"val2017/{i}.jpg": bytes([i]) * 1_000_000 for i in range(3)}  # longer than the pieces that are written
-STRAYS = ["val2017/../../evil.jpg", "/val2017/evil.jpg", "../evil.jpg", "val2017/evil.exe", "other/evil.jpg"]
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch, serve):
-    """COCO's host on this machine, with three photographs and some things that must not be unpacked."""
-    with zipfile.ZipFile(tmp_path / "val2017.zip", "w") as archive:
-        for name, content in PICTURES.items():
-            archive.writestr(name, content)
-        for name in STRAYS:
-            archive.writestr(name, "evil")
-    server = serve(Handler)
-    server.body = (tmp_path / "val2017.zip").read_bytes()
-    server.asked, server.ranges, server.ends_after, server.status = [], True, None, None
-    monkeypatch.setattr(downloads, "COCO", f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setattr(downloads, "COCO_SPLITS", {"val2017": hashlib.sha256(server.body).hexdigest()})
-    return server
-
-
-def left(folder: Path) -> list[str]:
-    """All files but the lock, which stays: to remove it is to race with the next who opens it."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
-    return sorted(path.relative_to(folder).as_posix() for path in files)
-
-
-def is_whole(folder: Path) -> bool:
-    return all((folder / name).read_bytes() == content for name, content in PICTURES.items())
-
-
-def test_download(server, tmp_path):
-    out = tmp_path / "new" / "photos"
-    assert fetch_coco("val2017", out) == out / "val2017"
-    assert is_whole(out)
-    assert server.asked == [("/val2017.zip", "bytes=0-")]
-    assert fetch_coco("val2017", out) == out / "val2017"
-    assert len(server.asked) == 1
-
-
-def test_a_part_that_is_whole_needs_nothing_more(server, folder):
-    """As after a power cut before the last rename; the server says 416, for there is no more."""
-    (folder / "val2017.zip.part").write_bytes(server.body)
-    fetch_coco("val2017", folder)
-    assert is_whole(folder)
-
-
-def test_a_server_without_ranges_starts_anew(server, folder):
-    server.ranges, server.ends_after = False, len(server.body) // 2
-    with pytest.raises(ImageError, match="broke off"):
-        fetch_coco("val2017", folder)
-    assert (folder / "val2017.zip.part").stat().st_size > 0
-    server.ends_after = None
-    fetch_coco("val2017", folder)
-    assert is_whole(folder)
-
-
-@pytest.mark.parametrize("status", [404, 503])
-def test_a_refusal_keeps_what_is_there(status, server, folder):
-    (folder / "val2017.zip.part").write_bytes(server.body[:100])
-    server.status = status
-    with pytest.raises(ImageError, match=f"broke off .*{status}"):
-        fetch_coco("val2017", folder)
-    assert (folder / "val2017.zip.part").read_bytes() == server.body[:100]
-
-
-def test_a_full_disk_while_unpacking(server, folder, monkeypatch):
-    extract = zipfile.ZipFile.extract
-
-    def full(self, name, *args):
-        if name.endswith("1.jpg"):
-            raise OSError("no space left")
-        return extract(self, name, *args)
-
-    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
-    with pytest.raises(ImageError, match=r"val2017\.zip: cannot be unpacked \(no space left\)"):
-        fetch_coco("val2017", folder)
-    assert not (folder / "val2017").exists()
-    monkeypatch.setattr(zipfile.ZipFile, "extract", extract)
-    fetch_coco("val2017", folder)
-    assert is_whole(folder) and all(name.startswith("val2017/") for name in left(folder))
-    assert len(server.asked) == 1
-
-
-def test_unknown_split(server, folder):
-    with pytest.raises(ValueError, match=r"split='val2016': choose val2017"):
-        fetch_coco("val2016", folder)
-    assert server.asked == []
-
-
-def test_folder_that_cannot_be_made(server, photo_file):
-    with pytest.raises(ImageError, match=r"photo\.png: cannot be written into"):
-        fetch_coco("val2017", photo_file)
-    assert server.asked == []
-
-
-def test_splits_have_checksums():
-    assert set(downloads.COCO_SPLITS) == {"val2017", "train2014", "train2017"}
-    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in downloads.COCO_SPLITS.values())
-    assert downloads.COCO.startswith("https://")

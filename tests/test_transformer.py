@@ -1,5 +1,6 @@
 """The fast network: any size in and out, files that come back as they went, and other people's checkpoints."""
 
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from rounding import apart
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -68,23 +68,6 @@ def test_output_is_a_picture_of_the_inputs_size(switch, size):
     painted = small(**switch)(picture(*size, batch=2))
     assert painted.shape == (2, 3, *size)
     assert 0 <= painted.min() and painted.max() <= 1
-
-
-@pytest.mark.parametrize(
-    "switch, layer, count",
-    [
-        ({}, nn.InstanceNorm2d, 7),
-        ({"norm": "batch"}, nn.BatchNorm2d, 7),
-        ({"residual_blocks": 0}, nn.InstanceNorm2d, 5),
-        ({}, nn.Upsample, 2),
-        ({"upsample": "deconv"}, nn.ConvTranspose2d, 2),
-        ({"upsample": "deconv"}, nn.Upsample, 0),
-        ({"downsample": "maxpool"}, nn.MaxPool2d, 2),
-        ({}, nn.MaxPool2d, 0),
-    ],
-)
-def test_switches_choose_the_layers(switch, layer, count):
-    assert sum(isinstance(module, layer) for module in small(**switch).modules()) == count
 
 
 def test_default_layout_is_johnsons():
@@ -202,13 +185,8 @@ def test_weights_that_are_not_finite_are_not_saved(value, tmp_path):
         ({"surplus": torch.ones(2)}, {}, r"surplus should be absent and is \(2,\)"),
         ({"to_rgb.bias": torch.full((3,), torch.nan)}, {}, r"to_rgb\.bias is not finite"),
         ({}, {"format": "2"}, "format '2'.*Update nstlib"),
-        ({}, {"config": "{garbled"}, "settings cannot be read"),
-        ({}, {"config": "[1]"}, "settings cannot be read"),
         ({}, {"config": '{"colour": 1}'}, "settings cannot be read .*colour"),
-        ({}, {"config": '{"width": 100000}'}, "width=100000"),
-        ({}, {"config": '{"width": 512, "residual_blocks": 100}'}, "do not fit"),  # 30 GB, if they were built
         ({}, {"config": None}, "settings cannot be read .*config"),
-        ({}, {"card": "{garbled"}, "settings cannot be read"),
     ],
 )
 def test_files_that_do_not_fit(tensors, metadata, said, tmp_path):
@@ -391,8 +369,6 @@ def test_a_foreign_network_can_be_saved_as_ours(tmp_path):
     "changes, said",
     [
         ({"conv1.conv2d.weight": torch.ones(4, 3, 3, 3)}, "is not a Johnson-type network"),
-        ({"conv1.conv2d.weight": None}, "is not a Johnson-type network"),
-        ({"surplus.weight": torch.ones(4, 4, 3, 3)}, "is not a Johnson-type network"),
         ({"conv1.conv2d.weight": torch.ones(513, 3, 9, 9)}, "width=513"),
         ({"res3.conv2.conv2d.weight": torch.ones(16, 15, 3, 3)}, r"should be \(16, 16, 3, 3\) and is \(16, 15, 3, 3\)"),
         ({"deconv3.conv2d.bias": None}, r"to_rgb\.bias should be \(3,\) and is absent"),
@@ -454,36 +430,24 @@ def test_paint_flattens_transparency_on_white():
     assert open_image(pixels).mode == "RGBA"
 
 
-def test_paint_takes_a_pil_image_of_any_mode():
-    assert paint(Image.new("L", (20, 17), 99), small()).shape == (1, 3, 17, 20)
-
-
 # ── export ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_onnx_paints_alike(tmp_path):
+@pytest.mark.parametrize("styles", [(), ("ink", "swirl")])
+def test_onnx_paints_alike(styles, tmp_path):
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
-    net = small()
+    net, blends = small(styles=styles), [None]
     session = onnxruntime.InferenceSession(export_onnx(net, tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
-    for size in [(16, 16), (37, 101), (128, 90)]:
-        (painted,) = session.run(["painting"], {"picture": picture(*size).numpy()})
+    if styles:
+        assert session.get_modelmeta().custom_metadata_map["styles"] == "ink,swirl"
+        blends = [net.blend("ink"), net.blend({"ink": 1, "swirl": 2}, 0.4), net.blend(strength=0)]
+    for size, blend in itertools.product([(16, 16), (37, 101), (128, 90)], blends):
+        given = {"picture": picture(*size).numpy()} | ({"blend": blend.numpy()} if styles else {})
         with torch.inference_mode():
-            expected = net(picture(*size))
-        torch.testing.assert_close(torch.from_numpy(painted), expected, rtol=0, atol=1e-3)  # float32, two engines
-
-
-def test_onnx_of_an_adjustable_network_takes_the_blend(tmp_path):
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    net = small(styles=("ink", "swirl"))
-    session = onnxruntime.InferenceSession(export_onnx(net, tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
-    assert session.get_modelmeta().custom_metadata_map["styles"] == "ink,swirl"
-    for blend in (net.blend("ink"), net.blend({"ink": 1, "swirl": 2}, 0.4), net.blend(strength=0)):
-        (painted,) = session.run(["painting"], {"picture": picture(37, 53).numpy(), "blend": blend.numpy()})
-        with torch.inference_mode():
-            expected = net(picture(37, 53), blend)
+            expected = net(picture(*size), blend)
+        (painted,) = session.run(["painting"], given)
         torch.testing.assert_close(torch.from_numpy(painted), expected, rtol=0, atol=1e-3)  # float32, two engines
 
 

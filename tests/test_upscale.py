@@ -151,20 +151,10 @@ def test_objective_by_hand(config, noise):
 
 
 @pytest.mark.parametrize("objective", ["pixels", "perceptual"])
-def test_training_goes_on_where_it_stopped(config, tmp_path, objective):
-    config = replace(config, style=None, objective=objective, image_size=64, steps=4, checkpoint_every=2)
-    whole = train(config)
-    other = replace(config, save_model=tmp_path / "other.safetensors", steps=4)
-    from nstlib.training.trainer import Trainer
-
-    first = Trainer(other)
-    first.step(2)
-    first.save()
-    again = train(other)
-    for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-    assert load_upscaler(other.save_model).card["objective"] == objective
-    assert json.loads((other.folder / "log.jsonl").read_text().splitlines()[-1])["pixels"] > 0
+def test_training(config, objective):
+    train(replace(config, style=None, objective=objective, image_size=64, steps=2))
+    assert load_upscaler(config.save_model).card["objective"] == objective
+    assert json.loads((config.folder / "log.jsonl").read_text().splitlines()[-1])["pixels"] > 0
 
 
 def test_objective_and_style_go_together(config):

@@ -15,7 +15,6 @@ from nstlib.errors import ImageError
 from nstlib.painting.flow import motion
 from nstlib.painting.gatys import GatysConfig
 from nstlib.painting.models import save_transformer
-from nstlib.painting.network import TransformerConfig, TransformerNet
 from nstlib.painting.video import TemporalLoss, VideoConfig, carried, paint_video, stylize_video
 from nstlib.pictures.clips import open_clip
 from nstlib.pictures.reel import Reel
@@ -29,12 +28,6 @@ def scene(seed: int, shift: int = 0, size: int = 96) -> np.ndarray:
     coarse = rng.integers(30, 226, (12, 12, 3), dtype=np.uint8)
     whole = np.asarray(Image.fromarray(coarse).resize((2 * size, 2 * size), Image.Resampling.BICUBIC))
     return whole[:size, shift : shift + size]
-
-
-@pytest.fixture
-def net() -> TransformerNet:
-    torch.manual_seed(0)
-    return TransformerNet(TransformerConfig(width=4, residual_blocks=1)).eval().requires_grad_(False)
 
 
 @pytest.fixture

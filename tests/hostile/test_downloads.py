@@ -115,6 +115,71 @@ def is_whole(folder: Path) -> bool:
     return good and left(folder) == sorted(PICTURES)
 
 
+# ── a good host ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_was_downloaded_is_not_asked_for_again(server, tmp_path):
+    folder = tmp_path / "new" / "photos"
+    server.reply = honest(archive())
+    assert fetch_coco("val2017", folder) == fetch_coco("val2017", folder) == folder / "val2017"
+    server.reply = honest(painting())
+    assert load_image("sketch").equal(load_image("sketch"))
+    assert server.asked == [("/val2017.zip", 0), ("/o/r/c/sketch.png", 0)]
+    assert is_whole(folder) and left(tmp_path / "cache") == ["sketch.png"]
+
+
+def test_a_host_without_ranges_starts_anew(server, tmp_path):
+    whole = response(archive())
+    server.reply = lambda path, begin: [whole[: len(whole) // 2]]
+    with pytest.raises(ImageError, match="broke off"):
+        fetch_coco("val2017", tmp_path / "photos")
+    assert (tmp_path / "photos" / "val2017.zip.part").stat().st_size > 0
+    server.reply = lambda path, begin: [whole]
+    fetch_coco("val2017", tmp_path / "photos")
+    assert is_whole(tmp_path / "photos")
+
+
+def test_a_part_that_is_whole_needs_nothing_more(server, tmp_path):
+    """As after a power cut before the last rename; the host says 416, for there is no more."""
+    (tmp_path / "val2017.zip.part").write_bytes(archive())
+    server.reply = honest(archive())
+    fetch_coco("val2017", tmp_path)
+    assert is_whole(tmp_path)
+
+
+def test_a_full_disk_while_unpacking(server, tmp_path, monkeypatch):
+    extract = zipfile.ZipFile.extract
+
+    def full(self, name, *args):
+        if name.endswith("1.jpg"):
+            raise OSError("no space left")
+        return extract(self, name, *args)
+
+    server.reply = honest(archive())
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "extract", full)
+        with pytest.raises(ImageError, match=r"val2017\.zip: cannot be unpacked \(no space left\)"):
+            fetch_coco("val2017", tmp_path)
+    assert not (tmp_path / "val2017").exists()
+    fetch_coco("val2017", tmp_path)
+    assert is_whole(tmp_path) and len(server.asked) == 1
+
+
+def test_a_cache_that_is_no_folder(server, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ImageError, match="sketch: cannot be downloaded"):
+        load_image("sketch")
+
+
+def test_an_error_without_words(server, monkeypatch):
+    def fail(*args, **options):
+        raise TimeoutError
+
+    monkeypatch.setattr("pooch.retrieve", fail)
+    with pytest.raises(ImageError, match=r"sketch: cannot be downloaded \(TimeoutError\)"):
+        load_image("sketch")
+
+
 # ── hosts that lie ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -180,6 +245,8 @@ def test_a_lie_leaves_nothing_whole_of_coco(lie, begun, server, tmp_path, surviv
         fetch_coco("val2017", folder)
     assert "\n" not in str(caught.value)
     assert set(left(folder)) <= {"val2017.zip.part"}
+    if lie in ("404", "503") and begun:
+        assert (folder / "val2017.zip.part").read_bytes() == body[:begun]
     server.reply = honest(body)
     try:
         fetch_coco("val2017", folder)
@@ -213,7 +280,9 @@ def test_a_host_may_send_us_on_to_another_of_its_addresses(server):
     assert load_image("sketch").shape == (1, 3, 16, 16)
 
 
-def test_all_addresses_are_https():
+def test_all_addresses_are_https_and_archives_have_checksums():
+    assert set(downloads.COCO_SPLITS) == {"val2017", "train2014", "train2017"}
+    assert all(re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in downloads.COCO_SPLITS.values())
     addresses = [samples.HOST, downloads.COCO, vgg_weights("vgg16").url, vgg_weights("vgg19").url]
     assert all(address.startswith("https://") for address in addresses)
     assert not [path.name for path in (ROOT / "nstlib").glob("*.py") if "http://" in path.read_text(encoding="utf-8")]
@@ -230,6 +299,7 @@ def test_a_painting_that_breaks_off_anywhere(server, times, tmp_path, survived):
         with pytest.raises(ImageError, match="sketch: cannot be downloaded"):
             load_image("sketch")
         assert left(tmp_path / "cache") == []
+    assert len(server.asked) == count, "asked once each time"
     survived("downloads", "connection that broke off at a random byte", count)
 
 

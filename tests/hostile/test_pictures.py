@@ -121,6 +121,8 @@ def test_a_photograph_is_turned_upright(orientation, survived):
     stored = Image.fromarray(np.ascontiguousarray(TURNED[orientation](PIXELS)))
     image = open_image(encoded(stored, "JPEG", quality=95, exif=exif))
     assert image.size == (32, 24) and mean_error(image, PIXELS) < 3
+    for kind, options in (("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})):
+        assert np.array_equal(np.asarray(open_image(encoded(stored, kind, exif=exif, **options))), PIXELS)
     survived("pictures", "photograph on its side or mirrored, by EXIF", 1)
 
 
@@ -227,10 +229,13 @@ def test_what_is_no_picture_file(tmp_path, survived):
     (tmp_path / "empty.png").touch()
     (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "zeros.png").write_bytes(bytes(10_000))
-    names = ["pipe.png", "folder.png", "empty.png", "loop.png", "zeros.png", "nul\0.png", "n" * 5000]
+    (tmp_path / "text.png").write_bytes(b"This is no picture.\n" * 50)
+    names = ["pipe.png", "folder.png", "empty.png", "loop.png", "zeros.png", "text.png", "nul\0.png", "n" * 5000]
+    names += ["missing.png", "n" * 300]
+    said = "no such .*Check the path|is not a file|not a picture .*Use PNG"
     for name in names:
         for read in (open_image, load_image):
-            with pytest.raises(ImageError, match=f"{re.escape(name)}: (no such|is not a file|not a picture).*\\.$"):
+            with pytest.raises(ImageError, match=f"{re.escape(name)}: ({said}).*\\.$"):
                 read(str(tmp_path / name))
     with pytest.raises(ImageError, match="/dev/zero: is not a file"):
         open_image("/dev/zero")
