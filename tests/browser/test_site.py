@@ -14,19 +14,15 @@ import nstlib
 pytest.importorskip("nbconvert")
 pytest.importorskip("onnxscript")
 from build_site import build
-from visitor import CAMERA, CHROMIUM, FLAGS, Playground, served
+from visitor import Playground, served
 
-playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (Debian: apt install chromium)"),
-    pytest.mark.filterwarnings("default"),  # nbconvert's and torch's own, while the site is built
-]
+pytestmark = pytest.mark.filterwarnings("default")  # nbconvert's and torch's own, while the site is built
 SHOTS = Path(__file__).parents[2] / "build" / "browser"
 SHOTS.mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     try:
         build(folder)
@@ -34,14 +30,6 @@ def site(tmp_path_factory):
         pytest.skip(str(error))  # no npm, or no registry
     with served(folder) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=f"{FLAGS} {CAMERA}".split())
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
