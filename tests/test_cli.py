@@ -100,7 +100,8 @@ def command(request, model) -> list[str]:
 
 
 def test_luminance_keeps_the_hues(command):
-    Image.new("RGB", (32, 24), (120, 140, 100)).save("green.png")
+    light = np.random.default_rng(0).integers(0, 80, (24, 32, 1), dtype=np.uint8)
+    Image.fromarray(light + np.array((120, 140, 100), np.uint8)).save("green.png")
     spread = []
     for method in ("none", "luminance"):
         cli.main([*command, "green.png", "--preserve-colour", method, "--output", f"{method}.png"])

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from nstlib import open_image, settings_of
+from nstlib.errors import say
 from nstlib.pictures.animations import animation_of, read_frames
 from nstlib.screen import cli
 
@@ -168,6 +169,14 @@ def test_a_status_line_never_ends_a_run(encoding, model, nst, monkeypatch):
     cli.main(["paint", "a.png", "--model", model])
     console.flush()
     assert Path("a_tiny.png").exists() and b"24?18, painted" in console.buffer.getvalue().replace(b"\xd7", b"?")
+
+
+def test_say_on_a_console_without_the_letter(monkeypatch):
+    console = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", console)
+    say("3×4")
+    console.flush()
+    assert b"3?4" in console.buffer.getvalue()
 
 
 SCRIPT = """
