@@ -4,6 +4,7 @@ import itertools
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -464,7 +465,8 @@ def test_onnx_needs_more_packages(tmp_path, monkeypatch):
 
 def test_onnx_into_no_folder(tmp_path, monkeypatch):
     pytest.importorskip("onnxscript")
-    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: None)  # which takes seconds
+    program = SimpleNamespace(save=lambda path: path.write_bytes(b"onnx"))
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: program)  # which takes seconds
     with pytest.raises(CheckpointError, match=r"net\.onnx: cannot be written"):
         export_onnx(small(), tmp_path / "no" / "net.onnx")
 
