@@ -38,6 +38,7 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
     print("nstlib is installed")
 
 # %%
+import random
 import shutil
 import tempfile
 import time
@@ -47,6 +48,7 @@ from pathlib import Path
 import nstlib as nst
 import torch
 from nstlib import show
+from matplotlib import pyplot as plt
 from nstlib.screen.experiments import run_grid
 from nstlib.screen.plots import curves, picture
 
@@ -95,7 +97,7 @@ show([cell.image for cell in cells.values()], list(cells), columns=3, height=120
 # for longer (`python data/experiments.py`, run once):
 
 # %%
-picture("sheets/weights.jpg", width=660)
+picture("sheets/weights.jpg", width=560)
 
 # %% [markdown]
 # Look along the diagonals from top left to bottom right, where both weights grow together: it is nearly the same picture all the
@@ -132,15 +134,9 @@ picture("sheets/critics.jpg", width=520)
 
 # %% [markdown]
 # One sees the family likeness. Gatys et al. found that average pooling gives slightly more appealing pictures than max pooling: the
-# gradient of an average reaches every pixel, that of a maximum one in four. Now the same, live. (With internet, add
-# `replace(base, backbone="vgg19")` to the configs; without a GPU, have a coffee meanwhile.)
-
-# %%
-configs = {f"{pooling} pooling": replace(base, pooling=pooling) for pooling in ("avg", "max")}
-cells = run_grid(painting, configs, work / "weights")  # average pooling at the default weights
-show([cell.image for cell in cells.values()], list(cells), height=160)
-
-# %% [markdown]
+# gradient of an average reaches every pixel, that of a maximum one in four. (With internet, add
+# `replace(base, backbone="vgg19")` to the configs of a grid of yours.)
+#
 # ## Which layers?
 #
 # First the style of the first layer alone, then of one more at a time. Fine texture comes first, then strokes, then whole panes of
@@ -243,6 +239,66 @@ show([cell.image for cell in cells.values()], list(cells), height=160)
 
 # %% [markdown]
 # Twenty steps of twelve photographs have learned less than two hundred and forty steps of one.
+#
+# ## Who is the judge?
+#
+# Content loss and style loss are two numbers, so every painting of the same photograph in the same style is a point on a plane: the
+# further left, the more of the photograph is there; the further down, the more of the style. Here are four ways to paint the coffee
+# like *The Starry Night*, all measured by the critic at the same size: by optimisation, with three style weights; by the network of
+# notebook 07; by the same, with twenty steps of optimisation after it; and by the network of notebook 08, at four strengths.
+
+# %%
+judged = size * 5 // 4
+photo, style = nst.load_image("coffee", judged), nst.load_image("starry_night", judged)
+gatys = replace(base, size=judged, steps=50)
+ways = {
+    "optimised": [nst.stylize(photo, style, replace(gatys, style_weight=w)) for w in (8, 80, 800)],
+    "one network": [nst.paint(photo, "starry_night")],
+    "network, then 20 steps": [nst.paint(photo, "starry_night", polish=20)],
+    "nine styles": [nst.paint(photo, "studio", styles="starry_night", strength=s) for s in (0.25, 0.5, 0.75, 1)],
+}
+
+# %%
+loss = nst.PerceptualLoss(gatys)
+loss.set_content(photo)
+loss.set_styles([style])
+figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+with torch.no_grad():
+    for name, pictures in ways.items():
+        points = [(losses["content"].item(), losses["style"].item()) for losses in map(loss, pictures)]
+        axes.plot(*zip(*points, strict=True), "o-", label=name)
+axes.set(xlabel="content loss", ylabel="style loss", yscale="log")
+axes.grid(alpha=0.3)
+axes.legend(frameon=False)
+plt.close(figure)
+figure
+
+# %% [markdown]
+# The networks keep more of the photograph, and are ten times as far from the style as optimisation is. The network for nine styles, at full
+# strength, stands where the network for one stands. Twenty steps after the network divide its style loss by more than six, and cost
+# content. And every network lies above the blue line: with a light style weight, optimisation is nearer to the style *and* to the
+# photograph. That is the price of painting at once.
+#
+# But is the critic a fair judge? The optimised paintings were made to please *it*, number by number. So ask somebody else: yourself.
+#
+# ### A blind test
+#
+# Three of these pictures, in an order that was drawn by lot: one is optimised (style weight 80), one is by the network for a single
+# style, one by the network for nine. **Which is which? And which would you hang up?** Decide before you unfold the answer.
+
+# %%
+hidden = [ways["optimised"][1], ways["one network"][0], ways["nine styles"][3]]
+random.Random(7).shuffle(hidden)
+show(hidden, ["A", "B", "C"], height=200)
+
+# %% [markdown]
+# <details><summary>The answer</summary>
+#
+# A is the network for nine styles, B is optimised, C is the network for one. B gives itself away by its large forms: the table is made of
+# whole strokes, and a moon has risen in the corner. It was compared with the painting at three sizes, and there was time for it. A and C
+# keep cup, spoon and shadow just where the photograph has them, and hatch them. If you would rather hang up A or C, you weigh content more
+# than the style weight of 80 does.
+# </details>
 #
 # ## What came out
 #
