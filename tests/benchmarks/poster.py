@@ -74,7 +74,7 @@ def gradient() -> dict:
             loss = kind(config, FeatureExtractor("compact", sum(config.layers(), ())).to(dtype))
             loss.set_content(photo.to(dtype))
             loss.set_styles([load_image("swirl", SIDE // 2).to(dtype)])
-            pixels = image.to(dtype).requires_grad_()
+            pixels = image.to(dtype).clone().requires_grad_()
             _, times[kind, dtype] = timed(lambda: loss(pixels)["total"].backward())  # noqa: B023  (called at once)
             gradients[kind, dtype] = pixels.grad.double()
     exact = gradients[PerceptualLoss, torch.float64]
