@@ -97,7 +97,7 @@ show([cell.image for cell in cells.values()], list(cells), columns=3, height=120
 # for longer (`python data/experiments.py`, run once):
 
 # %%
-picture("sheets/weights.jpg", width=560)
+picture("sheets/weights.jpg", width=540)
 
 # %% [markdown]
 # Look along the diagonals from top left to bottom right, where both weights grow together: it is nearly the same picture all the
