@@ -223,12 +223,12 @@ show([photo, *copies], ["input, never seen in training", *students], height=260)
 # of a network, which is our copyist unchanged:
 
 # %%
-config = nst.LossConfig(backbone="compact", style_weight=10, content_weight=1, tv_weight=0.1)
+config = nst.LossConfig(backbone="compact", style_weight=30, content_weight=1, tv_weight=0.1)
 loss = nst.PerceptualLoss(config)
-loss.set_styles([nst.load_image("woodblock", size=size)])
+loss.set_styles([nst.load_image("stained_glass", size=size)])
 torch.manual_seed(1)
 net, history = Copyist(), []
-optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
+optimiser = torch.optim.Adam(net.parameters(), lr=5e-3)
 for _ in range(4 * steps):
     y, x = torch.randint(0, 60, (2,)).tolist()
     crop = lessons[..., y : y + 96, x : x + 96]
@@ -245,19 +245,20 @@ curves({name: [h[name] for h in history] for name in ("content", "style", "total
 # way. It is the sum that falls.
 
 # %%
+cat = nst.load_image("cat", size * 8 // 5)
 with torch.no_grad():
-    painted = net(photo).clamp(0, 1)
+    painted = net(cat).clamp(0, 1)
 show(
-    [photo, painted, nst.load_image("woodblock", size=size)],
+    [cat, painted, nst.load_image("stained_glass", size=size)],
     ["never seen in training", "in one pass", "style"],
     height=240,
 )
 
 # %% [markdown]
-# Three convolutions of 7, 5 and 5 pixels see only fifteen pixels at a time, so they can do little more than recolour and draw
-# outlines. But look at what has happened: the network had never seen this cat, and it painted it without a single step of
-# optimisation. Make it deeper, show it more photographs, give it more time, and you have a painter that answers at once. That is
-# the next notebook. (There we also mend the bands at the edges; they come from padding with zeros.)
+# Three convolutions of 7, 5 and 5 pixels see only fifteen pixels at a time, so they cannot lay panes of glass: they draw outlines in the
+# window's colours. But look at what has happened: the network had never seen this cat, and it painted it without a single step of
+# optimisation. Make it deeper, show it more photographs, give it more time, and you have a painter that answers at once. That is the next
+# notebook. (There we also mend the bands at the edges; they come from padding with zeros.)
 #
 # ## Exercises
 #
