@@ -5,7 +5,7 @@ import torch
 
 import nstlib as nst
 from nstlib.painting import fast
-from nstlib.painting.fast import paint_strokes, paint_tensor
+from nstlib.painting.fast import _large_strokes, paint_strokes, paint_tensor
 from nstlib.painting.polish import polish, polish_config, style_pictures
 from nstlib.painting.stylize import network_of
 from nstlib.pictures import samples
@@ -79,14 +79,15 @@ def test_larger_strokes_are_painted_small_first(noise):
         given.append(nst.to_tensor(picture))
         return torch.ones_like(given[-1])
 
-    paint_strokes(white, photo, stroke_size=3.0)  # (40, 48): by 3, by 1.5, by 1
+    _large_strokes(white, photo, stroke_size=3.0)  # (40, 48): by 3, by 1.5, by 1
     assert [tuple(x.shape[-2:]) for x in given] == [(13, 16), (27, 32), (40, 48)]
     torch.testing.assert_close(given[-1], (nst.to_tensor(photo) + 1) / 2, rtol=0, atol=1 / 255)
-    paint_strokes(white, photo, torch.tensor([[1.0, 0.0]]), stroke_size=2.0)
+    _large_strokes(white, photo, torch.tensor([[1.0, 0.0]]), stroke_size=2.0)
     assert torch.equal(given[-1], nst.to_tensor(photo))  # at strength 0 nothing is mixed in
 
 
 def test_strokes_of_the_networks_own_size(net, noise):
+    assert torch.equal(paint_strokes(net, noise, net.blend("ink")), paint_tensor(net, noise, net.blend("ink")))
     assert not torch.equal(nst.paint(noise, net, stroke_size=2), nst.paint(noise, net))
     with pytest.raises(ValueError, match=r"stroke_size=0.5: must be .* from 1 to 8"):
         nst.paint(noise, net, stroke_size=0.5)

@@ -17,7 +17,7 @@ from ..limits import Natural, Pixels, UnitFloat, Weight, between, checked
 from ..pictures.colour import ColourMethod, recolour, recolour_strips, strips
 from ..pictures.convert import flattened, to_pil, to_tensor
 from ..pictures.files import Source
-from ..pictures.pixels import crop, reflect_pad, resize_pil
+from ..pictures.pixels import crop, reflect_pad, resize, resize_pil
 from ..pictures.samples import open_image, open_mask, to_mask
 from .memory import paint_need, shrink_to_memory, stylize_need
 from .models import load_transformer
@@ -64,8 +64,9 @@ def _in_bfloat16(net: TransformerNet, device: torch.device) -> bool:
     return allowed and device.type == "cpu" and best_precision(device) == "bf16"
 
 
+@torch.inference_mode()
 def paint_strokes(
-    paint: Callable[[Image.Image], Tensor], photo: Image.Image, blend: Tensor | None = None, stroke_size: float = 1.0
+    net: TransformerNet, image: Tensor, blend: Tensor | None = None, passes: int = 2, stroke_size: float = 1.0
 ) -> Tensor:
     """Paint with strokes that are larger than a network's own: small first, then again and again twice as large.
 
@@ -73,10 +74,27 @@ def paint_strokes(
     smaller painting, enlarged, and the photograph, half and half: the one brings large strokes, the other detail.
 
     Args:
-        paint: a network's painting of a picture, `(1, 3, h, w)` in [0, 1].
-        blend: of an adjustable network: `(1, rows)`.
+        image, blend, passes: see `paint_tensor`.
         stroke_size: how many times as large, 1 to 8.
+
+    Returns:
+        `(B, 3, H, W)` in [0, 1].
     """
+    painted, share = None, 0.5 if blend is None else 0.5 * blend[:, 1:].sum(1).view(-1, 1, 1, 1)  # strength 0: none
+    while True:
+        scaled = resize(image, tuple(max(1, round(side / stroke_size)) for side in image.shape[-2:]))
+        if painted is not None:
+            scaled = scaled + share * (resize(painted, tuple(scaled.shape[-2:])) - scaled)
+        painted = paint_tensor(net, scaled, blend, passes)
+        if stroke_size == 1:
+            return painted
+        stroke_size = max(1.0, stroke_size / 2)
+
+
+def _large_strokes(
+    paint: Callable[[Image.Image], Tensor], photo: Image.Image, blend: Tensor | None = None, stroke_size: float = 1.0
+) -> Tensor:
+    """`paint_strokes` in tiles, with 8 bits between one painting and the next."""
     painted, share = None, 0.5 if blend is None else 0.5 * float(blend[0, 1:].sum())  # at strength 0: none
     while True:
         scaled = photo.resize([max(1, round(side / stroke_size)) for side in photo.size], Image.Resampling.BICUBIC)
@@ -145,12 +163,10 @@ def paint(
         photo = flattened(resize_pil(picture, side))
         large = in_tiles((photo.height, photo.width))
 
-        def once(scaled: Image.Image) -> Tensor:
-            if large:
-                return paint_tiled(net, scaled, blend, passes)
-            return paint_tensor(net, to_tensor(scaled).to(device), blend, passes).cpu()
-
-        painted = paint_strokes(once, photo, blend, stroke_size)
+        if large:
+            painted = _large_strokes(lambda scaled: paint_tiled(net, scaled, blend, passes), photo, blend, stroke_size)
+        else:
+            painted = paint_strokes(net, to_tensor(photo).to(device), blend, passes, stroke_size).cpu()
         _check(painted, photo)
         if large:
             return _finish_large(painted, photo, preserve_colour, where)
