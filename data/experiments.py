@@ -1,4 +1,6 @@
-"""The larger experiments of notebooks 04, 09 and 10, run once; their sheets are stored in nstlib/figures/sheets.
+"""The larger experiments of notebook 09, run once; their sheets are stored in nstlib/figures/sheets.
+
+No notebook shows `paper.jpg` yet.
 
 python data/experiments.py [--photos DIR] [--teacher FILE]
 

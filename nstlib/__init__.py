@@ -12,7 +12,8 @@ from importlib import import_module
 # before torch is loaded: threads that wait for each other must soon sleep, or beside another program all of them crawl;
 # libgomp's stay awake for a moment, or waking them costs a fifth of the time where nothing else runs
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from .critic.extractor import FeatureExtractor
 from .critic.losses import LossConfig, PerceptualLoss, gram, total_variation

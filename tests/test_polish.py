@@ -5,7 +5,7 @@ import torch
 
 import nstlib as nst
 from nstlib.painting import fast
-from nstlib.painting.fast import _large_strokes, paint_strokes, paint_tensor
+from nstlib.painting.fast import paint_strokes, paint_tensor
 from nstlib.painting.polish import polish, polish_config, style_pictures
 from nstlib.painting.stylize import network_of
 from nstlib.pictures import samples
@@ -73,17 +73,28 @@ def test_at_strength_0_the_photograph_is_the_style(net, noise):
 
 
 def test_larger_strokes_are_painted_small_first(noise):
+    recorder = Recorder(1.0)
+    paint_strokes(recorder, noise, passes=1, stroke_size=3.0)  # (40, 48): by 3, by 1.5, by 1; the margin is 8 or less
+    assert [tuple(x.shape[-2:]) for x in recorder.given] == [(29, 32), (43, 48), (56, 64)]
+    torch.testing.assert_close(recorder.given[-1][..., 8:-8, 8:-8], (noise + 1) / 2)
+    recorder = Recorder(1.0)
+    paint_strokes(recorder, noise, torch.tensor([[1.0, 0.0]]), passes=1, stroke_size=2.0)
+    torch.testing.assert_close(recorder.given[-1][..., 8:-8, 8:-8], noise)  # at strength 0 nothing is mixed in
+
+
+def test_larger_strokes_of_a_poster(noise, monkeypatch):
     photo, given = nst.to_pil(noise), []
 
-    def white(picture):
+    def white(net, picture, *rest):
         given.append(nst.to_tensor(picture))
         return torch.ones_like(given[-1])
 
-    _large_strokes(white, photo, stroke_size=3.0)  # (40, 48): by 3, by 1.5, by 1
+    monkeypatch.setattr(fast, "paint_tiled", white)
+    fast._large_strokes(None, photo, None, 1, 3.0)
     assert [tuple(x.shape[-2:]) for x in given] == [(13, 16), (27, 32), (40, 48)]
     torch.testing.assert_close(given[-1], (nst.to_tensor(photo) + 1) / 2, rtol=0, atol=1 / 255)
-    _large_strokes(white, photo, torch.tensor([[1.0, 0.0]]), stroke_size=2.0)
-    assert torch.equal(given[-1], nst.to_tensor(photo))  # at strength 0 nothing is mixed in
+    fast._large_strokes(None, photo, torch.tensor([[1.0, 0.0]]), 1, 2.0)
+    assert torch.equal(given[-1], nst.to_tensor(photo))
 
 
 def test_strokes_of_the_networks_own_size(net, noise):

@@ -21,6 +21,7 @@ from nstlib.critic.extractor import FeatureExtractor
 from nstlib.critic.losses import PerceptualLoss
 from nstlib.devices import best_precision
 from nstlib.errors import CheckpointError, ImageError
+from nstlib.painting.gatys import GatysConfig
 from nstlib.painting.models import load_transformer, save_transformer
 from nstlib.painting.network import TransformerConfig, TransformerNet
 from nstlib.pictures.samples import load_image, open_image
@@ -80,6 +81,16 @@ def cut(config, step):
 
 
 # ── settings ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_smallest_sizes():
+    """Nonsense for every field is in hostile/test_arguments.py."""
+    for name in ("image_size", "style_size"):
+        with pytest.raises(ValueError, match=f"^{name}=31"):
+            TrainConfig(dataset=Path(), style="ink", **{name: 31})
+    for name, value in {"size": 15, "smallest": 15}.items():
+        with pytest.raises(ValueError, match=f"^{name}={value}"):
+            GatysConfig(**{name: value})
 
 
 def test_only_photographs_and_style_must_be_said():
@@ -730,16 +741,18 @@ def test_two_processes_are_one_with_a_larger_batch(config):
 
 
 def test_accelerate_launch(config):
-    """The command itself, on two processes of the CPU."""
+    """The command itself, on two processes of the CPU; the second time it goes on from the first."""
     command = "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 -m nstlib.screen.cli"
-    command += " train --image-size 32 --style-size 32 --batch-size 2 --workers 0 --device cpu --width 4 --steps 2"
-    command += f" --dataset {config.dataset} --style {config.style} --save-model {config.save_model}"
+    command += " train --image-size 32 --style-size 32 --batch-size 2 --workers 0 --device cpu --width 4"
+    command += f" --dataset {config.dataset} --style {config.style} --save-model {config.save_model} --steps"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    command = [sys.executable, "-m", *command.split()]
-    out = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert out.returncode == 0, out.stderr
+    for steps in ("2", "4"):
+        line = [sys.executable, "-m", *command.split(), steps]
+        out = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+        assert out.returncode == 0, out.stderr
+    assert out.stdout.count("going on from step 2 of 4") == 1  # the other process is quiet
     card = load_transformer(config.save_model).card
-    assert card["pictures_per_step"] == 4 and card["steps"] == 2
+    assert card["pictures_per_step"] == 4 and card["steps"] == 4
 
 
 def test_training_needs_no_notebook_nor_download_packages(config):

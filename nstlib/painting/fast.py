@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -92,7 +92,7 @@ def paint_strokes(
 
 
 def _large_strokes(
-    paint: Callable[[Image.Image], Tensor], photo: Image.Image, blend: Tensor | None = None, stroke_size: float = 1.0
+    net: TransformerNet, photo: Image.Image, blend: Tensor | None, passes: int, stroke_size: float
 ) -> Tensor:
     """`paint_strokes` in tiles, with 8 bits between one painting and the next."""
     painted, share = None, 0.5 if blend is None else 0.5 * float(blend[0, 1:].sum())  # at strength 0: none
@@ -100,7 +100,7 @@ def _large_strokes(
         scaled = photo.resize([max(1, round(side / stroke_size)) for side in photo.size], Image.Resampling.BICUBIC)
         if painted is not None:
             scaled = Image.blend(scaled, to_pil(painted).resize(scaled.size, Image.Resampling.BICUBIC), share)
-        painted = paint(scaled)
+        painted = paint_tiled(net, scaled, blend, passes)
         if stroke_size == 1:
             return painted
         stroke_size = max(1.0, stroke_size / 2)
@@ -161,16 +161,13 @@ def paint(
 
     def work(side: int) -> Tensor:
         photo = flattened(resize_pil(picture, side))
-        large = in_tiles((photo.height, photo.width))
-
-        if large:
-            painted = _large_strokes(lambda scaled: paint_tiled(net, scaled, blend, passes), photo, blend, stroke_size)
-        else:
-            painted = paint_strokes(net, to_tensor(photo).to(device), blend, passes, stroke_size).cpu()
-        _check(painted, photo)
-        if large:
+        if in_tiles((photo.height, photo.width)):
+            painted = _large_strokes(net, photo, blend, passes, stroke_size)
+            _check(painted, photo)
             return _finish_large(painted, photo, preserve_colour, where)
         original = to_tensor(photo)
+        painted = paint_strokes(net, original.to(device), blend, passes, stroke_size).cpu()
+        _check(painted, photo)
         painted = polished(painted.clone(), original, targets, polish, loss) if polish else painted
         return finished(painted, original, preserve_colour, where)
 

@@ -30,7 +30,10 @@ def _deferred(command):
 
 
 def _with_preset(arguments: list[str]) -> list[str]:
-    """With the flags of a preset, where one is asked for; what is given stands behind them and replaces them."""
+    """With the flags of a preset, where one is asked for; what is given stands behind them and replaces them.
+
+    The last flag of a preset has one value: one that takes several would take the names of the photographs too.
+    """
     asked = re.search(r"--preset[= ](\w+)", " ".join(arguments))
     if not asked or asked[1] not in PRESETS or arguments[0] not in ("stylize", "train"):
         return arguments
