@@ -19,12 +19,12 @@
 #
 # ![a photograph of a cat turns into a painting, step by step](../data/openings/growing.webp)
 #
-# This is a photograph of a cat. Two hundred small steps later it is painted in the manner of *The Starry Night*, and nobody has
-# drawn a line of it. **Who tells each pixel what to do?**
+# This is a photograph of a cat. After two hundred small steps it is painted in the manner of *The Starry Night*. No person drew
+# a line of it. **Who tells each pixel what to do?**
 #
 # **You will learn** what neural style transfer does, and paint your first picture with it.
 #
-# Half a minute on two CPU cores · nothing is downloaded · Next: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb)
+# One to two minutes on two CPU cores · nothing is downloaded · Next: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb)
 
 # %% cellView="form" jupyter={"source_hidden": true}
 # @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -48,9 +48,8 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # up to textures and parts of things. We then change the picture until the critic notices the same *things* as in
 # the photograph and the same *textures* as in the painting. That is the whole idea (Gatys, Ecker & Bethge, 2016).
 #
-# This series ships its own critic, smaller than most of the photographs on your phone, so all of it runs right here. In the
-# settings, `size` is the picture's long side in pixels and `steps` the number of small changes that we make to it at each of a
-# few sizes.
+# This series brings its own critic. It is a file of less than a megabyte, smaller than most photographs on your phone, so all of
+# it runs right here. The only setting that we choose is `size`, the long side of the picture in pixels.
 
 # %%
 import nstlib as nst
@@ -67,7 +66,7 @@ painting = nst.load_image("stained_glass", size=384)
 show([photograph, painting], ["the photograph", "the painting"])
 
 # %% [markdown]
-# One line paints. The bar shows two numbers that we will meet again and again: how far the picture is from the
+# One line paints. While it runs, a bar shows two numbers that we will meet again and again: how far the picture is from the
 # *content* of the photograph, and how far from the *style* of the painting. `Film` keeps every 25th picture on the way.
 
 # %%
@@ -78,8 +77,9 @@ painted = nst.stylize("cat", "stained_glass", config, film)
 show(painted, height=341)
 
 # %% [markdown]
-# It did not appear all at once. The painter begins with a tiny picture, where a stroke covers half a face, and
-# then works on larger and larger ones, as an artist goes from a sketch to detail.
+# It did not appear all at once. The painter begins with a tiny picture, where a stroke is as large as an eye. Then it works on
+# larger and larger ones, 50 steps at each size, as an artist goes from a sketch to detail. The first picture below is
+# the photograph.
 
 # %%
 show(film.frames, columns=6, height=105)
@@ -87,8 +87,9 @@ show(film.frames, columns=6, height=105)
 # %% [markdown]
 # ## Your turn
 #
-# Change the two names in the next cell and run it again. A name can be the path of a picture of yours, too:
-# `"holiday.jpg"`. The photographs come with scikit-image. Six of the paintings are our own, four are famous.
+# These are the names that `stylize` knows. The photographs come with scikit-image. Six of the paintings are our own, four are
+# famous. In the cell after this one, change `"coffee"` and `"watercolour"` to other names and run it again. The path of a picture
+# of yours, such as `"holiday.jpg"`, is a name too.
 
 # %%
 names = nst.sample_names()
@@ -104,7 +105,8 @@ show(mine, height=341)
 # %% [markdown]
 # ### Your own photograph in three clicks
 #
-# On Colab, run the next cell, press the button, and choose a photograph. At home, write its path instead of `None`.
+# On Colab, run the next cell, press the button, and choose a photograph. At home, write its path instead of `None`. (`nst.paint`
+# uses a network that has learned *The Starry Night* beforehand, and needs about a second. Notebook 07 trains such a network.)
 
 # %%
 photo = None  # or "holiday.jpg"
@@ -119,7 +121,7 @@ if photo:
     )
 
 # %% [markdown]
-# The picture is saved beside this notebook, and it remembers what we handed it as `settings`:
+# The painted coffee was saved beside this notebook as `my_first_painting.png`. The file also keeps what we handed it as `settings`:
 
 # %%
 nst.settings_of("my_first_painting.png")
@@ -185,7 +187,8 @@ nst.settings_of("my_first_painting.png")
 #
 # <details><summary>Solution</summary>
 #
-# The lower the weight, the more of the photograph stays.
+# The strokes go first. At 2 the cat is still blue and yellow, but the swirls have become a fine grain. At 0.2 the colours are gone
+# too, and what you see is the photograph.
 #
 # ```python
 # from dataclasses import replace
@@ -202,7 +205,7 @@ nst.settings_of("my_first_painting.png")
 #
 # ---
 #
-# **What went into the network was a table of numbers. How wrong may such numbers be before you notice?** The next notebook shows six
-# pictures that are equally wrong, to four decimals, and you will not believe it.
+# **To a network, a picture is a table of numbers. How wrong may these numbers be before you notice?** The next notebook shows six
+# pictures that are equally wrong, to four decimals, and do not look so.
 #
 # Next: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb)

@@ -54,7 +54,7 @@ from torchvision.transforms.functional import gaussian_blur
 #
 # A colour picture is three grids of numbers, one for red, one for green, one for blue. Files keep them as whole
 # numbers from 0 to 255, height × width × colour. Networks want real numbers, colour first, and a *batch*
-# dimension in front, so that several pictures can travel together: `(B, 3, H, W)`, values in [0, 1].
+# dimension in front, so that several pictures can be handled at once: `(B, 3, H, W)`, values in [0, 1].
 
 # %%
 image = nst.open_image("cat")
@@ -81,10 +81,10 @@ show([cat, red, green, blue], ["all", "red", "green", "blue"], height=150)
 # %% [markdown]
 # ## Resizing, the wrong way and the right way
 #
-# To halve a picture one could keep every second pixel. But detail finer than the new grid does not vanish then:
-# it comes back disguised as coarse patterns (*aliasing*). The remedy is to blur just enough first, and that is what
-# `nst.resize` does (in PyTorch, `interpolate` with `antialias=True`). Style lives in texture, so we had better not
-# invent any.
+# To halve a picture one could keep every second pixel. But detail that is finer than the new grid does not vanish then. It comes
+# back as steps and patterns that are not in the photograph (*aliasing*). Compare the rims of the wheels and the benches below.
+# The remedy is to blur just enough first, and that is what `nst.resize` does (in PyTorch, `interpolate` with `antialias=True`).
+# A style is made of texture, so we must not add texture by mistake.
 
 # %%
 motorcycle = nst.load_image("motorcycle")
@@ -96,8 +96,8 @@ show(pair, ["every 6th pixel", "antialiased"], height=243)
 # %% [markdown]
 # ## Brightness and colour
 #
-# Red, green and blue are how screens work. The eye works differently: it sees form in **brightness** and is lazy
-# about colour. A 3×3 matrix turns RGB into Y (brightness, or *luma*) and two colour differences I and Q:
+# Screens work with red, green and blue. The eye works differently: it sees fine detail in **brightness**, and little of it in
+# colour. A 3×3 matrix turns RGB into Y (brightness, or *luma*) and two colour differences I and Q:
 #
 # $$\begin{pmatrix}Y\\I\\Q\end{pmatrix}=\begin{pmatrix}0.299&0.587&0.114\\0.596&-0.274&-0.322\\0.211&-0.523&0.312\end{pmatrix}\begin{pmatrix}R\\G\\B\end{pmatrix}$$
 
@@ -114,10 +114,11 @@ show(
 )
 
 # %% [markdown]
-# The third picture has lost nearly all detail in its colours, and you would hardly notice. That is why a painting can
+# The third picture has lost nearly all detail in its colours, and one hardly notices. That is why a painting can
 # keep the *photograph's* colours: take Y from the painting, I and Q from the photograph (Gatys et al. 2016, *Preserving
 # Color in Neural Artistic Style Transfer*). `nst.recolour` knows that and two other ways: `mean` moves the colours'
-# average and spread to the photograph's, and `histogram` matches red, green and blue, each on its own.
+# average and spread to the photograph's, and `histogram` matches red, green and blue, each on its own. Here `swirl` gets the
+# colours of the cat in all three ways:
 
 # %%
 swirl = nst.resize(nst.load_image("swirl"), tuple(cat.shape[-2:]))
@@ -152,8 +153,8 @@ show([soft, cat, noise], [f"TV {total_variation(x):.3f}" for x in (soft, cat, no
 # ## Why not simply compare pixels?
 #
 # The obvious distance between two pictures is the **mean squared error** of their pixels. Let us be fair to it. We move the cat by four
-# pixels, and measure the error. Then we make it darker, warmer, noisy and blurred, each just so much that the error is *the same*. How
-# much that is, is found by bisection: try half; if the error is too small, take more, otherwise less.
+# pixels, and measure the error. Then we make it darker, warmer, noisy and blurred, each just so much that the error is *the same*. We
+# find the right amount by bisection: try half; if the error is too small, take more, otherwise less.
 
 
 # %%
@@ -187,12 +188,12 @@ titles = [f"{name}: {F.mse_loss(x, cat):.4f}" for name, x in versions.items()]
 show(list(versions.values()), titles, columns=3, height=220)
 
 # %% [markdown]
-# Six times the same number. One can hardly see that the first cat has moved, the second was photographed in the shade, and of the last
-# one there is only fog. Pixels know nothing of fur, eyes or edges. Whoever trains a network on this number, or looks for a picture with
-# it, gets what it rewards.
+# The number is the same six times. But one can hardly see that the first cat has moved, the second looks as if it sat in the shade,
+# and the last one is only a blur. This error knows nothing of fur, eyes or edges. If we train a network to make it small, the network
+# may well answer with a blur.
 #
-# Here is what another judge says to the same six, the *critic* of the next notebook (0 is the same picture, 1 as far off as no picture
-# at all):
+# Here is what another judge says about the same six. It is the *critic* of the next notebook (0: it finds no difference; 1: as far
+# off as no picture at all):
 
 # %%
 critic = nst.FeatureExtractor("compact", ("relu3_4",))
@@ -203,7 +204,8 @@ with torch.no_grad():
         print(f"{name:18} {(found - wanted).square().sum() / wanted.square().sum():.3f}")
 
 # %% [markdown]
-# Its order is close to what you would have said: shade and warm light are next to nothing, fog and blocks are by far the worst.
+# The critic's order is close to what most people would say: darker and warmer are the smallest changes, the blur and the JPEG blocks
+# are by far the largest.
 #
 # ## Exercises
 #

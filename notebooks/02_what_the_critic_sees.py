@@ -75,8 +75,7 @@ for name, f in features.items():
     print(f"{name}  {f.shape[1]:4} channels of {f.shape[2]} × {f.shape[3]}")
 
 # %% [markdown]
-# There is no magic inside. A loop over the layers is the whole forward pass, and it stops at the deepest layer that somebody
-# asked for:
+# Inside there is only a loop over the layers. It stops at the deepest layer that we asked for:
 
 
 # %%
@@ -102,8 +101,9 @@ for name, f in features.items():
 print("the loop and the library agree at", *features)
 
 # %% [markdown]
-# Here are the six liveliest channels of each layer. The first layer finds edges and colours. Further down the places
-# become coarser and the reports stranger: whiskers, fur of one direction, something round with something dark in it.
+# Here are the six channels of each layer that vary most. White is a strong answer. The first layer finds light, dark and edges. In
+# the deeper layers the places become coarser and the answers more special: lines of one direction, the rims of the eyes, and at
+# `relu3_4` whole regions, such as the eyes or one side of the face.
 
 # %%
 maps = [m for f in features.values() for m in feature_maps(f, 6)]
@@ -111,9 +111,10 @@ titles = [name if i == 0 else "" for name in layers for i in range(6)]
 show(maps, titles, columns=6, height=105)
 
 # %% [markdown]
-# What does one channel *want*? Start from grey, and change the pixels until the channel answers as loudly as it can. (A little
-# total variation keeps the picture smooth.) The first layer asks for one colour, the second block for stripes, the third for folds,
-# lattices and knots.
+# Which picture makes one channel answer most strongly? Start from grey, and change the pixels so that its answer grows. (A little
+# total variation keeps the picture smooth.) There are three channels for each layer. In the first layer each asks for one colour;
+# its third channel gives no answer to grey, so nothing changes and the picture stays grey. The second block asks for stripes, the
+# third for folds, lattices and knots.
 
 
 # %%
@@ -156,8 +157,8 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Remember the versions of the cat from the last notebook, where the pixels found a harmless shift worse than a blur? Ask the
-# critic. (The shift is 3 pixels now: at `relu3_4` one place covers 4 × 4 pixels.)
+# In the last notebook a shift that nobody notices was as bad to the pixels as a strong blur. Here are a shift by 3 pixels, a lighter
+# blur, noise and a darker cat. Each row is a change, each column a judge:
 
 # %%
 torch.manual_seed(0)
@@ -176,9 +177,9 @@ for label, version in versions.items():
 # %% [markdown]
 # Compare the first two rows. To the pixels, the shift is three times as bad as the blur. At `relu3_4` it is the other way round:
 # the shift costs half of what the blur costs. Deep features are about *what* is there, and less about exactly *where*. (They forgive
-# small shifts, not large ones: twice as far, and `relu3_4` too finds the shift worse.) And darkening, to the pixels as bad as
-# the shift, costs `relu3_4` a sixth of it. Noise costs the most by far, at every layer: it puts a small edge at every pixel, and the
-# filters of the first layer are made to find edges. So a picture that pleases the critic has no noise.
+# only small shifts, for at `relu3_4` one place covers 4 × 4 pixels. Shift the cat by 6 pixels, and `relu3_4` too finds the shift worse
+# than the blur.) To the pixels, darkening is as bad as the shift. At `relu3_4` it costs only a sixth of the shift. The noise is the
+# worst in every column.
 #
 # ## Rebuilding a photograph from what the critic saw
 #
@@ -211,9 +212,9 @@ curves(histories, "content loss")
 
 # %% [markdown]
 # The deeper the layer, the more slowly its loss falls. And three blocks forget little: the photograph comes back
-# almost pixel for pixel from the first block, and from `relu3_2` it still looks whole. At `relu3_4` the drift begins:
-# an eye gets a second rim, whiskers and fur are only roughly where they were. That is the room we want for brush
-# strokes, while the cat stays a cat. (Our paintings compare content at `relu3_2`, a little before that.)
+# almost pixel for pixel from the first block, and from `relu3_2` it still looks whole. From `relu3_4` it comes back with small
+# errors: the eye gets a second rim, whiskers and fur are only roughly where they were. This freedom is what a painting needs: the
+# strokes may go where they like, and the cat stays a cat. (Our paintings compare content at `relu3_2`, a little before that.)
 #
 # ## Exercises
 #
@@ -221,7 +222,7 @@ curves(histories, "content loss")
 #
 # <details><summary>Solution</summary>
 #
-# The rocket: an empty sky gives little cause to disagree.
+# The rocket (1.28; the others are at 2 or more). Most of it is empty sky, where there is little to be different.
 #
 # ```python
 # square = {n: nst.resize(nst.load_image(n), (256, 256)) for n in nst.sample_names()["photographs"]}
@@ -236,8 +237,8 @@ curves(histories, "content loss")
 #
 # <details><summary>Solution</summary>
 #
-# Speckle. Pooling averages neighbours, so a fine checkerboard costs a deep layer next to nothing: only an opinion about pictures in
-# general (a *prior*), such as total variation, can object.
+# They can make speckle. Pooling averages neighbours, so a fine checkerboard hardly changes the answers of a deep layer. Only a rule
+# about pictures in general (a *prior*), such as total variation, removes it.
 #
 # ```python
 # config = nst.GatysConfig(backbone="compact", content_layers=("relu3_4",), style_weight=0, lr=0.05)
@@ -253,7 +254,7 @@ curves(histories, "content loss")
 #
 # ---
 #
-# **Features say what is where. But you know a Van Gogh from any corner of it: a style has no *where*. How do you take the places out of
-# the features?** One matrix product does it.
+# **Features say what is where. But you recognise a Van Gogh by any corner of it, so a style does not depend on places. How do you take
+# the places out of the features?** One matrix product does it.
 #
 # Previous: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb) · Next: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb)

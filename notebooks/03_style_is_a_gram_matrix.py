@@ -19,8 +19,8 @@
 #
 # ![three textures: stained glass, swirls, waves](../data/openings/03.jpg)
 #
-# These three pictures grew out of random noise. None of them is a copy, and nobody said where anything should be. **What was the
-# computer told?**
+# These three pictures grew out of random noise. None of them is a copy of a painting. **What was the computer told about the
+# paintings?**
 #
 # **You will learn** how to describe a painting's style so that places no longer matter, how to compare two styles, and how to grow
 # endless new texture.
@@ -58,8 +58,9 @@ show(nst.load_image("starry_night"), ["Vincent van Gogh, The Starry Night, 1889"
 # %% [markdown]
 # ## Which features occur together?
 #
-# What is it that you would recognise in any corner of this painting? A brush stroke in *The Starry Night* is blue **and** curved **and** has a thin bright edge. Style is in these *ands*. So for
-# each pair of channels $i, j$ we ask: do they fire at the same places? Multiply them place by place and add up. With the
+# What would you recognise in any corner of this painting? A brush stroke in *The Starry Night* is blue **and** curved **and** has a
+# thin bright edge. A style is a list of things that occur together. So for
+# each pair of channels $i, j$ we ask: do they answer at the same places? Multiply them place by place and add up. With the
 # features flattened to a matrix $F$ of $C$ rows (channels) and $H\cdot W$ columns (places $k$), that is one matrix product, the
 # **Gram matrix**:
 #
@@ -86,8 +87,7 @@ gram(torch.tensor([[[[1.0, 2, 0]], [[0.0, 1, 3]]]])) * 6
 # %% [markdown]
 # ## It does not know where
 #
-# Shuffle all the places and the sum stays the same. The Gram matrix has thrown away the composition and kept the
-# handwriting:
+# Shuffle all the places and the sum stays the same. The Gram matrix does not know the composition, only what occurs together:
 
 # %%
 swirl = nst.load_image("swirl", size=384)
@@ -103,7 +103,7 @@ print(f"relative difference after shuffling every place: {difference:.1e}")
 # Red means that two channels go together, blue that one is high where the other is low, white that they have nothing to do with
 # each other. To see the differences better, each channel's mean is taken off first, and each is scaled so that with itself it
 # gives 1. (We show the 32 channels that are strongest in `swirl`, in the same order everywhere.) Each painting has its own pattern,
-# and so has a photograph.
+# and so has a photograph. Each square below is one Gram matrix of 32 × 32 entries.
 
 # %%
 pictures = {name: nst.load_image(name, size=384) for name in ("swirl", "woodblock", "halftone", "cat")}
@@ -149,11 +149,14 @@ for a in names:
     print(f"{a:14}", *[f"{v:12.3f}{'*' if v == min(row) else ' '}" for v in row])
 
 # %% [markdown]
-# A star on the diagonal means that the critic found the other half. (The loss is not symmetric: it is divided by the squared norm
+# A star on the diagonal means that the critic found the other half. It did so for five of six. For the left half of *The Great Wave*
+# it chose `woodblock`, which is also a print of a wave. (The loss is not symmetric: it is divided by the squared norm
 # of the second picture's Gram matrices.)
 #
 # The same distances, between all paintings and all photographs, as a map: what lies close together has a similar style.
-# (*Classical scaling* finds the places in two dimensions: the two strongest directions of the table of distances.)
+# (*Classical scaling* finds the places in two dimensions: the two strongest directions of the table of distances.) The two prints of
+# waves are neighbours, and the night sky of the rocket is far from most. But two dimensions cannot hold all distances: pictures that
+# lie on each other at the right may differ in another direction.
 
 # %%
 names = [*nst.sample_names()["paintings"], *nst.sample_names()["photographs"]]
@@ -177,8 +180,8 @@ axes.set_axis_off()
 # %% [markdown]
 # ## Texture out of nothing
 #
-# If the Gram matrices really hold the style, a picture with the same Gram matrices must look like the painting, though
-# nothing in it is where it was. Start from noise and let the optimiser work, with content weight 0. The deeper the layers
+# If the Gram matrices really hold the style, a picture with the same Gram matrices must look as if the same hand had painted it.
+# Start from noise and let the optimiser work, with content weight 0. The deeper the layers
 # that take part, the larger the structures that come back.
 
 # %%
@@ -217,12 +220,12 @@ for name in ("stained_glass", "swirl", "woodblock"):
 show(grown, ["stained_glass", "swirl", "woodblock"], height=190)
 
 # %% [markdown]
-# None of these three pictures existed before. Panes, swirls and waves are back: they are pure style.
+# These three pictures are new, and panes, swirls and waves are back. No photograph was used: they are style alone.
 #
 # ## A leak
 #
-# We said that a Gram matrix does not know where. But look at the third picture again: the water is at the bottom, as in the
-# painting. Is that chance? Turn the painting upside down, and grow from the same noise:
+# We said that a Gram matrix does not know where. But look at the three pictures again: the blue glass, the hills and the water are at
+# the bottom, as in the paintings. Is that chance? Turn the last painting upside down, and grow from the same noise:
 
 # %%
 wave = nst.load_image("woodblock", size=size * 3 // 2)
@@ -230,9 +233,10 @@ upright, turned = nst.stylize(canvas, wave, config), nst.stylize(canvas, wave.fl
 show([upright, turned], ["from the painting", "from the painting upside down"], height=250)
 
 # %% [markdown]
-# It is no chance. Somebody tells the picture where up is. The culprit is the **padding**: at the border of a picture a convolution
-# sees zeros. So channels answer in another way there, and at the top border of the painting there is sky, at the bottom border
-# water. In the tiny pictures of the first sizes, the border is a large part of all places.
+# It is no chance: now the water is at the top. Something tells the picture where up is. It is the **padding**: at the border of a
+# picture a convolution sees zeros, so channels answer in another way there. At the top border of the painting these special answers
+# occur together with sky, at the bottom border with water. In the tiny pictures of the first sizes, the border is a large part of
+# all places.
 #
 # A cure for textures: let the picture go on at its opposite side (*circular* padding). Then there is no border.
 
@@ -252,8 +256,8 @@ show(grown, ["circular, from the painting", "circular, upside down"], height=250
 
 # %% [markdown]
 # Without a border nothing tells where up is. Sky and water lie where the noise happened to put them, and they go on across the edge:
-# such a picture can be laid side by side like a tile. Padding will meet us again: in notebook 04 as a margin that is cut off, and
-# in 07 as the frame that fast networks like to paint.
+# such pictures can be laid side by side like tiles. Padding comes back in notebook 04, as a margin that is cut off, and
+# in 07, as the frame that fast networks tend to paint.
 #
 # ## Exercises
 #
@@ -291,7 +295,7 @@ show(grown, ["circular, from the painting", "circular, upside down"], height=250
 #
 # ---
 #
-# **You can measure content and you can measure style. What happens if a picture is pulled by both at once?** It becomes a painting. The
-# next notebook writes the painter, in about a dozen lines.
+# **You can measure content and you can measure style. What happens if one picture has to come close in both at once?** It becomes a
+# painting. The next notebook writes the painter, in about a dozen lines.
 #
 # Previous: [02 · What the critic sees](02_what_the_critic_sees.ipynb) · Next: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)
