@@ -1,6 +1,4 @@
-"""The larger experiments of notebook 09, run once; their sheets are stored in nstlib/figures/sheets.
-
-No notebook shows `paper.jpg` yet.
+"""The larger experiments of the notebooks, run once; their sheets are stored in nstlib/figures/sheets.
 
 python data/experiments.py [--photos DIR] [--teacher FILE]
 
@@ -56,7 +54,7 @@ def critics(teacher: Path) -> None:
 
 
 def paper(teacher: Path) -> None:
-    """From the paper's way to ours, step by step; VGG-19's first blocks above, the compact critic below."""
+    """From the paper's way to ours, step by step; VGG-19's first three blocks above, the compact critic below."""
     ours = replace(BASE, size=256)
     adam = replace(ours, smallest=256, steps=120, style_scales=(1.0,))
     steps = {
@@ -68,7 +66,7 @@ def paper(teacher: Path) -> None:
     vgg = {"backbone": "vgg19", "weights": teacher, "preprocessing": "oxford", "content_layers": ("relu3_2",)}
     configs = {
         f"{name}: {title}": replace(config, style_layers=LAYERS, **options)
-        for name, options in (("compact", {}), ("VGG-19", vgg))
+        for name, options in (("compact", {}), ("VGG-19, three blocks", vgg))
         for title, config in steps.items()
     }
 

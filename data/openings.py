@@ -57,7 +57,7 @@ def opening(notebook: str) -> Image.Image:
 def two_critics() -> Image.Image:
     """Of notebook 10: the cat, painted by VGG-19 and by the compact critic."""
     swap = Image.open(FIGURES / "critic" / "swap.jpg")
-    return sheet([swap.crop((354, 0, 700, 232)), swap.crop((354, 260, 700, 492))], height=232)
+    return sheet([swap.crop((354, 0, 700, 230)), swap.crop((354, 264, 700, 494))], height=230)
 
 
 def rocket() -> Image.Image:

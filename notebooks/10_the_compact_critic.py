@@ -52,6 +52,7 @@ import torch
 import torch.nn.functional as F
 from nstlib import show
 from matplotlib import pyplot as plt
+from nstlib.screen.plots import picture
 from PIL import Image
 from torch import Tensor
 
@@ -240,15 +241,26 @@ print(
 
 # %%
 pairs = Image.open(folder / "swap.jpg")
-show([pairs.crop((354 * i, 0, 354 * i + 346, 520)) for i in range(5)], columns=3, height=490)
+boxes = [(354 * i, y, 354 * i + 346, y + 230) for i in range(5) for y in (0, 264)]
+show([pairs.crop(box) for box in boxes], ["VGG-19, three blocks", "compact critic"] * 5, columns=2, height=230)
 
 # %% [markdown]
-# In each pair, above: painted by VGG-19; below: by the compact critic. The same strokes in nearly the same places, and no speckle that VGG's
-# picture lacks. Look closely: some leads between the panes are fainter, and fine lines, such as the foam of the woodblock, a
-# shade rougher. The objective is a tenth higher, and nearly all of that is style: the style loss is almost twice as high, though
-# still under one per cent of the photograph's. And each critic favours what was painted for itself. Of mixed pairs, the two agree
-# on 137 of 200, where a coin would give 100: an optimiser finds what its judge overlooks. ("VGG-19" means its first three blocks
-# here; the deeper ones are not part of this comparison.)
+# Left: painted by VGG-19's first three blocks; right: by the compact critic. The same strokes are in nearly the same places, and there is
+# no speckle that VGG-19's picture lacks. Look closely: some leads between the panes are fainter, and fine lines, such as the foam of the
+# woodblock, are a shade rougher. The objective is a tenth higher, and nearly all of that is style: the style loss is almost twice as high,
+# though still under one per cent of the photograph's. And each critic favours what was painted for itself. Of mixed pairs, the two agree
+# on 137 of 200, where a coin would give 100: an optimiser finds what its judge overlooks. ("VGG-19" in this section means its first three
+# blocks, except in the line about time and memory. The deeper blocks were not compared.)
+#
+# Do both critics also agree when the way of painting changes? Notebook 04 goes from the paper's way to ours, step by step. Above, the
+# painting follows VGG-19's first three blocks, below, the compact critic (painted once by `data/experiments.py`, and stored):
+
+# %%
+picture("sheets/paper.jpg", width=1220)
+
+# %% [markdown]
+# Compare the two pictures of each column. Noise or photograph, L-BFGS or Adam, one size or a pyramid: each of these changes the painting
+# more than the critic does. In the last column the moon has come to the same corner twice; the bands across the sky differ most.
 #
 # ## Make your own
 #
