@@ -21,10 +21,10 @@
 #
 # While this cat was painted, a hand pulled the style weight up to a thousand and let it go again. **Does the cat come back as it was?**
 #
-# **You will learn** what content weight, style weight, total variation, layers, blends and step size *feel* like: you move a slider while
+# **You will learn** what content weight, style weight, total variation, layers, blends and step size do: you move a slider while
 # the picture is being painted, and watch it follow.
 #
-# As long as you like; the cells themselves take half a minute on two CPU cores · Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)
+# As long as you like; the cells themselves take about a minute on two CPU cores · Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)
 
 # %% cellView="form" jupyter={"source_hidden": true}
 # @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -47,7 +47,8 @@ from nstlib.screen.plots import curves, picture
 # %% [markdown]
 # ## The desk
 #
-# This is what it looks like (and all that one sees of it on the repository's web page):
+# This is a photograph of the desk. (A desk that works needs a running notebook, so on the repository's web page you see no more than
+# this.)
 
 # %%
 picture("desks/control_desk.jpg")
@@ -57,7 +58,7 @@ picture("desks/control_desk.jpg")
 #
 # - **▶** lets the painter run and turns into **❚❚**, which pauses it; **■** stops it; **step** makes one move, **reset** goes
 #   back to the photograph, **undo** takes back the last change of a slider *and* the painting that followed from it.
-# - **content, style, tv weight** and **step size** are logarithmic: each notch of the slider multiplies.
+# - **content weight**, **style weight**, **tv weight** and **lr** (the size of a step) are logarithmic: each notch of the slider multiplies.
 # - **style layers** say how much each layer's Gram matrix counts. Fine texture lives in `relu1_1`, large strokes in `relu3_4`.
 # - Choose several **styles** (hold Ctrl or ⌘), and each gets a slider for its share.
 # - **your own** takes a photograph from your disk; **save** writes the picture, with its settings inside.
@@ -73,7 +74,7 @@ ControlDesk(content="cat", styles=("swirl",))
 # `configure` changes the weights in between. The Gram matrices of the paintings do not depend on the weights, so they are computed
 # only once. The line under the picture says how many steps a second your machine makes.
 #
-# All that the desk does, you can do in code. Here is a hand that pulls the style slider up and lets it go again:
+# All that the desk does, you can do in code. Here the style weight rises from 1 to 1000 and falls back to 1, with 40 steps at each:
 
 # %%
 size = 256
@@ -90,10 +91,10 @@ for weight in (1, 10, 100, 1000, 1):
 show(frames, titles, columns=3, height=170)
 
 # %% [markdown]
-# The last picture is on its way *back* to the photograph: whiskers and fur return first. It will not quite become the first picture
-# of weight 1 again, however long it runs. The painter walks downhill from where it stands, and the way it came leaves a trace, here
-# the blue. You can see each pull of the slider in the curves. (Right after a pull both losses may jump up: Adam remembers how large the
-# gradients were before the pull, and its first steps after it are too long.)
+# The last picture is on its way *back* to the photograph: whiskers and fur return first. But the blue stays. The painter only makes
+# the loss smaller from where it stands, so the result depends on where it came from. You can see each change of the weight in the
+# curves. (Right after a change both losses may jump up: Adam remembers how large the gradients were before, and its first steps are
+# too long.)
 
 # %%
 curves({name: [losses[name] for losses in history] for name in ("content", "style")})
@@ -112,7 +113,8 @@ for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
 show(frames, titles, columns=3, height=170)
 
 # %% [markdown]
-# And the layers, one at a time. The first knows colour and grain; the deep ones know long strokes, and little of colour:
+# And here each layer is used alone. The first gives the colours and a fine grain. The deep ones give long strokes, and `relu3_4` lets
+# the photograph's colours through:
 
 # %%
 base = nst.GatysConfig(backbone="compact", style_weight=300)
@@ -129,7 +131,7 @@ show(frames, names, columns=2, height=190)
 # Predict each of them before you touch the slider.
 #
 # 1. Let it run with the defaults. Then drag the style weight to the far left. How long does it take until the cat is back?
-# 2. Turn off `relu1_1` and `relu2_1`. What is left of the brush?
+# 2. Set `relu1_1` and `relu2_1` to 0. What is left of the strokes and of the colours?
 # 3. Raise the tv weight until the fur is gone, but the eyes are still there.
 # 4. Find weights that you like, press **to training**, and take them to notebook 07.
 #
@@ -137,8 +139,8 @@ show(frames, names, columns=2, height=190)
 #
 # 1. The fur is back after about as many steps as the painting took; the last of the blue needs several times as many.
 # 2. The strokes stay, in other colours: blue and yellow are mostly gone, for colour lives in the first layers.
-# 3. That is near 1000, the end of the slider. Total variation eats small contrasts first, and the eyes are large ones.
-# 4. Since our losses are scale-free, the same numbers mean about the same there.
+# 3. That is near 1000, the end of the slider. Total variation removes small contrasts first, and those of the eyes are large.
+# 4. Our losses are relative, so the same numbers mean about the same there.
 #
 # Here are the first three without a desk:
 #
@@ -168,7 +170,7 @@ show(frames, names, columns=2, height=190)
 #
 # ---
 #
-# **Each picture still takes hundreds of steps. Could a network learn to answer at once?** It needs a teacher first. The obvious teacher
-# compares pixels, and what it teaches is to blur: the next notebook shows why.
+# **Each picture still takes hundreds of steps. Could a network learn to paint at once?** It needs a loss to learn from. The obvious loss
+# compares pixels, and a network that learns from it blurs. The next notebook shows why.
 #
 # Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)

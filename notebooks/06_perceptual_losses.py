@@ -19,8 +19,8 @@
 #
 # ![a blurred eye of a cat, and a sharp one](../data/openings/06.jpg)
 #
-# Each of these is the best answer to the same sixteen photographs, all of them sharp. The left one was to come close in its pixels, the
-# right one in its features. **Why is the left one blurred?**
+# Sixteen sharp photographs of this eye differ only in where it lies. Each of these two pictures is as close to all sixteen as
+# possible: the left one in its pixels, the right one in its features. **Why is the left one blurred?**
 #
 # **You will learn** why a network that is trained on pixels blurs, why one that is trained on features does not, and how our critic
 # becomes a teacher. Then you have everything that fast style transfer needs.
@@ -94,7 +94,7 @@ for layer in ("relu2_1", "relu3_3"):
 
 # %% [markdown]
 # Compare the two numbers of a line, not the lines with each other. To the pixels the move is three times as bad as the blur, at
-# `relu2_1` twice, at `relu3_3` less bad: the deeper the layer, the more it forgives about *where* an edge is, and the less about
+# `relu2_1` twice as bad, at `relu3_3` less bad. So the deeper the layer, the less it matters *where* an edge is, and the more it matters
 # *whether* there is one. And the Gram matrices hardly notice the move at all. The rest of this notebook follows from that.
 #
 # ## Many answers to one question
@@ -149,13 +149,13 @@ show(
 )
 
 # %% [markdown]
-# All three bets were made on the same sixteen answers. The pixels hedge; the critic makes up its mind, and there is fur. (The
+# All three bets were made on the same sixteen answers. The best bet by pixels has no fur, the two others have it. (The
 # features of one layer leave a weave in it, which more layers and Gram matrices take away.)
 #
 # ## A network learns to blur
 #
-# The same happens to networks, only more quietly. We train a tiny one to do *nothing*: it is given a photograph and should
-# return it. But its teacher is careless: the answers that it shows have slipped by a few pixels. Nobody asks for blur.
+# The same happens when a network is trained. We train a tiny one to do *nothing*: it is given a photograph and should
+# return it. But the answers in our training are not exact: each has slipped by a few pixels. Nobody asks for blur.
 
 
 # %%
@@ -212,9 +212,9 @@ with torch.no_grad():
 show([photo, *copies], ["input, never seen in training", *students], height=260)
 
 # %% [markdown]
-# The first network has discovered blurring all by itself, for that is the best one can do under a loss that compares places. Many
+# The first network has learned to blur, for that makes a loss that compares pixel by pixel smallest. Many
 # early networks for colouring, sharpening and enlarging gave soft pictures for this reason. Johnson, Alahi and Fei-Fei (2016)
-# changed the loss, left the rest alone, and got sharper ones.
+# trained the same network once with each loss, and the one that learned from features gave the sharper pictures.
 #
 # ## The critic as a teacher
 #
@@ -255,14 +255,14 @@ show(
 )
 
 # %% [markdown]
-# Three convolutions of 7, 5 and 5 pixels see only fifteen pixels at a time, so they cannot lay panes of glass: they draw outlines in the
-# window's colours. But look at what has happened: the network had never seen this cat, and it painted it without a single step of
-# optimisation. Make it deeper, show it more photographs, give it more time, and you have a painter that answers at once. That is the next
-# notebook. (There we also mend the bands at the edges; they come from padding with zeros.)
+# Three convolutions of 7, 5 and 5 pixels see only fifteen pixels at a time, so they cannot lay panes of glass: they draw outlines in
+# some of the window's colours, and what lies between stays grey. But the network had never seen this cat, and it painted it without a
+# single step of optimisation. A deeper network, more photographs and more time give a painter that answers at once. That is the next
+# notebook. (There we also remove the bands at the edges; they come from padding with zeros.)
 #
 # ## Exercises
 #
-# **1.** Train the copyist with a perfect teacher, who never slips. Predict first: do both losses now give the same network?
+# **1.** Train the copyist with exact answers, which have not slipped. Predict first: do both losses now give the same network?
 #
 # <details><summary>Solution</summary>
 #
@@ -299,7 +299,7 @@ show(
 #
 # ---
 #
-# **Our copyist has three convolutions and sees fifteen pixels at a time. What does a network look like that paints in earnest, and how
+# **Our copyist has three convolutions and sees fifteen pixels at a time. What does a network look like that paints well, and how
 # long does it have to learn?**
 #
 # Previous: [05 · The control desk](05_control_desk.ipynb) · Next: [07 · Training a fast network](07_training_a_fast_network.ipynb)

@@ -19,8 +19,8 @@
 #
 # ![a cup of coffee in six styles](../data/openings/07.jpg)
 #
-# By optimisation each of these takes a minute or so. Here a network painted each in one pass, in less than a second. **What did it have to
-# learn beforehand?**
+# By optimisation each of these takes half a minute or more. Here six networks, one for each style, painted each in less than a second.
+# **What did they have to learn beforehand?**
 #
 # **You will learn** how to build, train and use such a network; what its training loop looks like, written out once; and how to train in
 # earnest on a Colab or Kaggle GPU without losing anything.
@@ -70,8 +70,8 @@ work = Path(tempfile.mkdtemp())  # for a training that must not be lost, see the
 #
 # ## The network
 #
-# It is an hourglass. Two *strided* convolutions, which answer only at every second place, make the picture four times smaller;
-# there, thinking is cheap and every pixel sees far. *Residual blocks*, each of which adds a correction to what it is given, do the
+# It is narrow in the middle, like an hourglass. Two *strided* convolutions, which answer only at every second place, make the picture
+# four times smaller. There, computing is cheap and each filter sees far. *Residual blocks*, each of which adds a correction to what it is given, do the
 # work. Two enlargements bring the picture back to its size. Here is all of it:
 
 
@@ -140,11 +140,11 @@ for layer in mine.layers:
         print(f"{type(layer).__name__:12} {x.shape[1]:3} channels of {x.shape[2]} × {x.shape[3]}")
 
 # %% [markdown]
-# Three of its choices are worth knowing, since most complaints about such networks come from doing without them:
+# Three of its choices are worth knowing. Without them, such networks show the faults that are named here:
 #
 # - **Reflection padding.** Convolutions that pad with zeros see a black frame around every picture, and learn to paint one.
 # - **Instance norm** (Ulyanov et al. 2016). Each picture's own contrast is taken out before the style's is put in. Batch norm
-#   takes that of a whole batch, so that a pale photograph stays pale.
+#   takes out the mean contrast of a whole batch, so a pale photograph stays pale.
 # - **Resize, then convolve** (Odena et al. 2016). The next cells show why.
 #
 # ## Checkerboards
@@ -157,7 +157,7 @@ ones = torch.ones(1, 1, 4, 4)
 F.conv_transpose2d(ones, torch.ones(1, 1, 3, 3), stride=2, padding=1, output_padding=1)[0, 0].int()
 
 # %% [markdown]
-# One, two or four: a checkerboard, before anything was learned. There are two enlargements, and training has to fight it in
+# One, two or four: a checkerboard, before anything was learned. There are two enlargements, and training has to remove it in
 # both. If we double every pixel instead, and then use an ordinary convolution, all pixels are treated alike. Here are two
 # untrained networks that differ in nothing else:
 
@@ -236,8 +236,8 @@ print("total:", *[f"{h['total']:.2f}" for h in history])
 #
 # Its losses have other defaults than ours: two content layers (`relu2_2` keeps faces, `relu3_2` the rest), Gram matrices at full,
 # half and quarter size of the picture, and a little total variation. And it adds one loss of its own. A network that halves and
-# doubles twice works in cells of four pixels, and likes to weave a pattern into them that the critic takes for brushwork. But a
-# brush knows nothing of pixels: if the photograph moves a little, the painting should move with it. `stability_weight` asks for
+# doubles twice works in cells of four pixels, and tends to paint a regular pattern into them, a *weave*, that the critic takes for
+# brushwork. A brush would not do that: if the photograph moves a little, the painting should move with it. `stability_weight` asks for
 # that: it counts the mean square of $S f_W(x)-f_W(Sx)$, where $S$ is a random shift by up to 24 pixels.
 
 # %%
@@ -253,8 +253,7 @@ config = nst.TrainConfig(
 )
 
 # %% [markdown]
-# Let us be nasty and pull the plug after a quarter of it. (The cell raises the same signal as Ctrl-C, the stop button, or a session
-# that ends.)
+# What if it is interrupted? We stop it after a quarter of the steps. (The cell raises the same signal as Ctrl-C or the stop button.)
 
 
 # %%
@@ -268,8 +267,8 @@ print(*sorted(path.name for path in config.folder.iterdir()), config.save_model.
 
 # %% [markdown]
 # Nothing is lost. The network so far can be used, and the same line, without any "resume" switch, goes on from the checkpoint. On
-# a CPU the network ends up the same, to the last bit, as if nobody had touched the plug (a test of nstlib compares the two). You
-# may see a notch in the curves at the stop: the point after it is the mean of fewer steps.
+# a CPU the network ends up the same, to the last bit, as if it had never stopped (a test of nstlib compares the two). There is a notch
+# in the curves at the stop: the point after it is the mean of fewer steps.
 
 # %%
 net = nst.train(config, callback=LivePlot(config.folder))
@@ -277,8 +276,9 @@ net = nst.train(config, callback=LivePlot(config.folder))
 # %% [markdown]
 # ## At once
 #
-# From random weights to this in about a minute, on two cores. And now the reward: a photograph that the network has never seen goes
-# in and a painting comes out, in a fraction of a second.
+# That took about a minute on two cores, from random weights. Now a photograph that the network has never seen goes
+# in, and a painting comes out in a fraction of a second. It is blurred and has few details; what more training gives, the next
+# pictures show.
 
 # %%
 first = nst.paint("astronaut", net, 384)
@@ -291,8 +291,9 @@ show(
 # %% [markdown]
 # ## What some hours buy
 #
-# The networks that come with nstlib saw about 2,500 photographs, for many more steps. Each began with the weights of another, and
-# has a card that says how it was made; here is its last stage. (`nst models` tells the whole story.)
+# The networks that come with nstlib were trained on about 2,500 photographs, in several stages of together 5,000 to 12,000 steps.
+# Each has a card that says how it was made. The lines below are only the last stage, which was short; `nst models` in a terminal lists
+# the earlier ones.
 
 # %%
 singles = [name for name in nst.model_files() if name != "studio"]  # which has nine styles: notebook 08
@@ -305,10 +306,10 @@ pictures = [nst.paint(photo, name, 448) for photo in ("astronaut", "coffee") for
 show(pictures, 2 * singles, columns=3, height=190)
 
 # %% [markdown]
-# Even these have not quite lost the weave. `nst.paint` weakens what is left by *cycle spinning* (Coifman & Donoho 1995): it paints
+# Even these networks have kept a little of the weave. `nst.paint` weakens it by *cycle spinning* (Coifman & Donoho 1995): it paints
 # twice, the second time with the photograph moved by half a cell. It moves that painting back and takes the mean. The brushwork is
-# in the same place in both and stays. The weave has moved by half a period, and most of it cancels. A corner of the rocket's sky,
-# four times enlarged:
+# in the same place in both and stays. The weave has moved by half a period, and most of it cancels. Here is a corner of the rocket's
+# sky, four times enlarged. Look for faint level stripes in the left one. (The strip at the left edge is a tower.)
 
 # %%
 rocket = nst.load_image("rocket", 640)
@@ -316,7 +317,7 @@ skies = [nst.paint(rocket, "great_wave", passes=n)[..., 40:110, 85:185] for n in
 show([F.interpolate(sky, scale_factor=4) for sky in skies], ["one pass", "two passes"], height=280)
 
 # %% [markdown]
-# ## In earnest, on a GPU
+# ## A long training, on a GPU
 #
 # 1. **Photographs.** `nst photos val2017` fetches 5,000 pictures of COCO (0.8 GB), and goes on if the download breaks. A folder of
 #    your own does as well. Johnson et al. used 80,000 photographs, each twice.
@@ -358,8 +359,8 @@ if in_earnest:
 # nst paint holiday/ --model my_style.safetensors
 # ```
 #
-# To try a new style quickly, start from a trained network: with `--init-model starry_night` it knows already how to see and how to
-# hold a brush, and needs a fraction of the steps.
+# To try a new style quickly, start from a trained network with `--init-model starry_night`. Its filters can already paint, and
+# learn the new style in a fraction of the steps.
 #
 # ## If it does not look right
 #
@@ -393,7 +394,7 @@ if in_earnest:
 # ```
 # </details>
 #
-# **2.** How few residual blocks can you do with? Predict first: what will a network with a single one be unable to do?
+# **2.** With how few residual blocks can a network still paint? Predict first: what will a network with a single one be unable to do?
 #
 # <details><summary>Solution</summary>
 #
@@ -425,7 +426,7 @@ if in_earnest:
 #
 # ---
 #
-# **Six styles are six files so far. But does each of them have to learn anew how to see?** In the next notebook nine styles share one
-# network, and between any two of them lie others that nobody has ever painted.
+# **Six styles are six networks so far. Does each of them have to learn everything anew?** In the next notebook nine styles share one
+# network, and they can be mixed.
 #
 # Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)

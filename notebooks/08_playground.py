@@ -56,7 +56,8 @@ size, steps = (768, 1500) if gpu else (448, 200)
 # %% [markdown]
 # ## The desk first
 #
-# This is what it looks like (and all that one sees of it on the repository's web page):
+# This is a photograph of the desk. (A desk that works needs a running notebook, so on the repository's web page you see no more than
+# this.)
 
 # %%
 picture("desks/playground.jpg")
@@ -77,7 +78,7 @@ desk = Playground("studio", content="cat")
 desk
 
 # %% [markdown]
-# Nothing is optimised any more. Each move of a slider is one small pass through a network, and when it rests, two at full size (the
+# Nothing is optimised here. Each move of a slider is one small pass through a network, and when it rests, two at full size (the
 # *cycle spinning* of notebook 07). How long does that take?
 
 # %%
@@ -93,15 +94,15 @@ for pixels in (desk.quick, desk.size):
 # %% [markdown]
 # ## Nine styles, one network
 #
-# The network of notebook 07 learned one painting, which was spread over all its weights. Dumoulin, Shlens & Kudlur (2017) found
-# that it need not be. The convolutions can learn what all styles share: how to see edges, how to hold a brush. Then two numbers a
-# channel are enough for a style $s$, a scale $\gamma_s$ and a shift $\beta_s$ after each instance norm (their equation 5; these are
+# The network of notebook 07 learned one painting, with all its weights. Dumoulin, Shlens & Kudlur (2017) found
+# that most weights can serve every style. The convolutions learn what all styles share, such as finding edges and painting strokes. Then
+# two numbers a channel are enough for a style $s$, a scale $\gamma_s$ and a shift $\beta_s$ after each instance norm (their equation 5; these are
 # not the weights $\beta$ and $\gamma$ of notebook 04):
 #
 # $$z=\gamma_s\,\frac{x-\mu(x)}{\sigma(x)}+\beta_s$$
 #
-# Each channel $x$ of each picture is first brought to mean $\mu$ = 0 and deviation $\sigma$ = 1. Then $\gamma$ and $\beta$ say which
-# of the network's brushes come out, and how strongly. To mix styles, we mix these numbers:
+# Each channel $x$ of each picture is first brought to mean 0 and deviation 1 ($\mu$ and $\sigma$ are what it had before). Then
+# $\gamma$ and $\beta$ say how strong each channel is, and so which strokes are painted. To mix styles, we mix these numbers:
 
 
 # %%
@@ -130,10 +131,10 @@ show([nst.paint(photo, net, styles=name) for name in names], names, columns=3, h
 # %% [markdown]
 # ## Strength
 #
-# In notebook 05 a slider changed the style weight. For a network that has been trained it comes too late, and who wants to train
-# again for a little less style? Babaeizadeh & Ghiasi (2018) draw the style weight at random in each step of training, and tell the
-# network. Ours is told through the same door: beside the nine styles it has a row of $\gamma$ and $\beta$ for *the photograph itself*,
-# and strength walks the straight line from there to the style. In training each picture has a random style and a random strength:
+# In notebook 05 a slider changed the style weight. A network has its style weight from the training, and nobody wants to train
+# again for a little less style. Babaeizadeh & Ghiasi (2018) draw the style weight at random in each step of training, and give it to
+# the network as an input. Ours gets it through $\gamma$ and $\beta$: beside the nine styles there is a row for *the photograph itself*,
+# and strength is the place on the straight line from there to the style. In training each picture has a random style and a random strength:
 # its style loss is multiplied by it, and the weaker the style, the more it costs to differ from the photograph's pixels (that is our
 # addition; the paper has only the first).
 
@@ -143,7 +144,7 @@ painted = [nst.paint(coffee, net, styles="starry_night", strength=s) for s in st
 show(painted, [f"strength {s}" for s in strengths], columns=3, height=190)
 
 # %% [markdown]
-# Does the slider keep its word? The critic can tell. (We take `swirl` here, since its painting is needed and comes with the library.)
+# Does more strength give more style? The critic can measure it, here for `swirl`:
 
 # %%
 loss = nst.PerceptualLoss(nst.LossConfig(backbone="compact"))
@@ -155,12 +156,12 @@ with torch.no_grad():
         print(f"strength {s:4}:  style loss {losses['style']:.3f}, content loss {losses['content']:.3f}")
 
 # %% [markdown]
-# It does: from notch to notch style falls and content rises.
+# It does: from line to line the style loss falls and the content loss rises.
 #
 # ## A map of styles
 #
-# A mix of $\gamma$ and $\beta$ is not two half transparent paintings, one laid over the other. There is one brush, and *it* changes.
-# Left the mean of two paintings, pixel by pixel; right one painting with the mean of the two rows:
+# A mix of $\gamma$ and $\beta$ is not two half transparent paintings, one laid over the other. It is one painting, whose strokes are
+# between the two styles. Left the mean of two paintings, pixel by pixel; right one painting with the mean of the two rows:
 
 # %%
 two = [nst.paint("cat", net, size, styles=name) for name in ("ink", "stained_glass")]
@@ -176,8 +177,8 @@ walk = [nst.paint("cat", net, 256, styles={"ink": 1 - w, "stained_glass": w}) fo
 show(walk, [f"{100 - 100 * w:.0f} : {100 * w:.0f}" for w in ways], columns=3, height=170)
 
 # %% [markdown]
-# And here is a square with a style in each corner: watercolour and starry night above, woodblock and halftone below. All that lies
-# between them is style that nobody has ever painted:
+# And here is a square with a style in each corner: watercolour and starry night above, woodblock and halftone below. Between them lie
+# styles for which there is no painting:
 
 # %%
 corners = ("watercolour", "starry_night", "woodblock", "halftone")  # top left, top right, bottom left, bottom right
@@ -191,10 +192,10 @@ show(grid, columns=5, height=100)
 # %% [markdown]
 # ## Keep the colours
 #
-# The brush of the painting and the palette of the photograph: by luminance, by mean and spread, or by histogram (notebook 01). In
-# notebook 04 the style was recoloured first. A network knows its style by heart, so here the finished painting is recoloured. Luminance takes
-# the colour of each pixel from the photograph, and only its brightness from the painting; the mean keeps the palette nearly; the
-# histogram, which treats red, green and blue apart, lets the style's contrasts of colour through.
+# One can take the strokes of the style and the colours of the photograph: by luminance, by mean and spread, or by histogram
+# (notebook 01). A network cannot change the painting that it has learned, so the finished picture is recoloured. Luminance takes
+# the colour of each pixel from the photograph, and only its brightness from the painting. The mean gives nearly the photograph's
+# colours. The histogram treats red, green and blue apart, and much of the style's colour stays.
 
 # %%
 ways = ("none", "luminance", "mean", "histogram")
@@ -204,7 +205,7 @@ show([nst.paint(coffee, net, styles="stained_glass", preserve_colour=way) for wa
 # ## A tenth style, and it is yours
 #
 # Since the convolutions serve all styles, a new style needs only a row of $\gamma$ and $\beta$. `extend` trains that and nothing else:
-# it takes a minute or two instead of an hour, and the nine others stay as they are, to the last bit. Let us take a painting as different
+# it takes a minute or two, and the nine others stay as they are, to the last bit. Let us take a painting as different
 # from the nine as can be, Wassily Kandinsky's *Composition VII* (1913). Your own drawing would do as well: write its path.
 
 # %%
@@ -235,8 +236,8 @@ both = nst.paint("cat", net, size, styles="swirl"), nst.paint("cat", ten, size, 
 print("swirl is as it was, to the last bit:", torch.equal(*both))
 
 # %% [markdown]
-# Four photographs and one minute make a sketch. In a terminal, the first of these commands does it properly, and the second paints
-# with the result:
+# The colours are Kandinsky's, the shapes are not: four photographs and one minute are little. In a terminal, the first of these
+# commands trains longer, on 5,000 photographs, and the second paints with the result:
 #
 # ```
 # nst train --dataset photos/val2017 --extend studio --style my_painting.jpg --save-model ten.safetensors
@@ -249,7 +250,7 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # <details><summary>Solution</summary>
 #
-# The straight line goes on, and γ and β leave the range they were trained in. At 1.3 it is the same brush, only bolder; at 1.6 colours
+# The straight line goes on, and γ and β leave the range they were trained in. At 1.3 the same strokes are bolder; at 1.6 colours
 # glare, and dark and light begin to change places.
 #
 # ```python
@@ -259,7 +260,8 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 # ```
 # </details>
 #
-# **2.** The left side of a picture is to be ink, and to turn into stained glass towards the right. Can a mix of γ and β do that?
+# **2.** The left side of a picture shall be ink, and turn into stained glass towards the right. Can a mix of γ and β do that? Predict
+# first.
 #
 # <details><summary>Solution</summary>
 #
@@ -295,7 +297,7 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # ---
 #
-# **There are many knobs by now. Which of them make a difference that you can see? And could you tell, without a label, which method
+# **There are many settings by now. Which of them make a difference that you can see? And could you tell, without a label, which method
 # painted a picture?** The next notebook ends with a quiz.
 #
 # Previous: [07 · Training a fast network](07_training_a_fast_network.ipynb) · Next: [09 · Experiments](09_experiments.ipynb)
