@@ -291,7 +291,7 @@ show(
 # %% [markdown]
 # ## What some hours buy
 #
-# The networks that come with nstlib were trained on about 2,500 photographs, in several stages of together 5,000 to 12,000 steps.
+# The networks that come with nstlib were trained on about 2,500 photographs, in several stages of together 9,000 to 14,000 steps.
 # Each has a card that says how it was made. The lines below are only the last stage, which was short; `nst models` in a terminal lists
 # the earlier ones.
 

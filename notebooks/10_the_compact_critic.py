@@ -19,8 +19,8 @@
 #
 # ![two paintings of a cat in stained glass that look nearly the same](../data/openings/10.jpg)
 #
-# One of these was painted by following VGG-19 (its first three blocks, 2.3 million weights), the other by following a network with a fifth
-# of them. **Which is which?**
+# One of these was painted with VGG-19 as the critic (its first three blocks, 2.3 million weights), the other with a network that has a
+# fifth of the weights. **Which is which?**
 #
 # <details><summary>The answer</summary>
 #
@@ -59,8 +59,8 @@ from torch import Tensor
 # %% [markdown]
 # The teacher is the first three blocks of the original VGG-19 (Simonyan & Zisserman). Its weights are not part of this project, so
 # whatever needs them below is **read from stored measurements**, made by `tests/benchmarks/critic_quality.py` on pictures that were
-# not learned from: 44 for the errors, eight crops for the trade-off, our five photographs for the swap test. Everything else runs
-# here and now.
+# not used in the training: 44 for the errors, eight crops for the trade-off, our five photographs for the swap test. Everything else is
+# computed here.
 
 # %%
 folder = Path(nst.__file__).parent / "figures" / "critic"
@@ -70,7 +70,7 @@ print("measured on", measured["machine"])
 # %% [markdown]
 # ## Why so many channels say the same
 #
-# VGG learned to tell a thousand things apart, with no reason to be thrifty. Look at the activations of one layer over many
+# VGG learned to tell a thousand things apart, and nothing forced it to do so with few channels. Look at the activations of one layer over many
 # pictures as points $f$ in a space of $C$ dimensions, one for each channel, with second moments $M=\mathbb E[ff^\top]$. If the
 # eigenvalues of $M$ fall quickly, a few directions carry nearly everything. The blue curves show what the best $K$ directions
 # leave unexplained.
@@ -128,7 +128,7 @@ for keep in (8, 16, 32, 48):
 # ## Folding
 #
 # Rebuilding the channels in every layer would cost more than it saves. But the next layer is a convolution, which is linear, so
-# the rebuilding can be multiplied into its filters once and for all. A filter that expected 64 channels now reads 24:
+# the rebuilding can be multiplied into its filters, once, before the network is used. A filter that expected 64 channels now reads 24:
 
 # %%
 w = torch.randn(64, 24)  # rebuilds 64 channels from 24
@@ -141,10 +141,10 @@ print(f"{filters.numel()} weights → {folded.numel()}; relative difference {dif
 
 # %% [markdown]
 # Choose, rebuild, fold, layer after layer: that gives a slim network without a single step of training. How slim should it be? Here
-# is the trade-off. Hollow circles are networks that were only pruned, full ones learned for 600 steps, in the way that the next
-# section tells. The percentages keep the same share of every layer. In the one we ship, block 2, which is hard to prune, keeps
-# more, and at full resolution, where the time goes, 16 and 32 channels suffice. (Its errors after 7,500 steps stand further down,
-# on other pictures: compare only within the plot.)
+# is the trade-off. Hollow circles are networks that were only pruned. Full circles are the same after 600 steps of training, as the
+# next section describes. "25%" keeps a quarter of the channels of every layer, and so on. The one that we ship keeps more of block 2,
+# which is hard to prune. At full resolution, where most time is spent, it has only 16 and 32 channels. (Its errors after 7,500 steps
+# stand further down, on other pictures: compare only within the plot.)
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.4), sharey=True, layout="constrained")
@@ -172,9 +172,9 @@ plt.show()
 # through a linear *head* each, $W^l s^l\approx t^l$, on crops of photographs with shifted colours and noise. Two things matter
 # here:
 #
-# - **Half-finished paintings.** An optimiser that follows the student's judgement walks straight into the student's blind spots. So a
-#   third of each batch are pictures on their way from photograph to painting, *painted against the student itself*, with the
-#   teacher's verdict on them.
+# - **Half-finished paintings.** An optimiser that follows the student finds the pictures on which the student is wrong. So a
+#   third of each batch are pictures on their way from photograph to painting, *painted with the student as the critic*. The student
+#   learns the teacher's features of them.
 # - **Gram matrices.** They are what the losses will compare, so their error counts too.
 #
 # (Each point is a single batch, hence the noise. At 4,500 steps the run was resumed for another 3,000, with the learning rate raised
@@ -209,8 +209,8 @@ print(f"{(w @ g @ w.T).norm():.10f} with 256 channels\n{(r @ g @ r.T).norm():.10
 #
 # ## How good is it?
 #
-# Error 0 is the teacher itself. For features, 1 is knowing nothing but each channel's mean; for Gram matrices it is knowing
-# nothing at all.
+# An error of 0 would be the teacher itself. For features, an error of 1 is what the mean of each channel alone would give; for Gram
+# matrices, what zeros would give.
 
 # %%
 errors = measured["errors"]
@@ -222,8 +222,8 @@ for layer, error in errors["feature"].items():
 # %% [markdown]
 # **The swap test** is the one that counts. Five photographs in four styles are painted twice with the same settings: once
 # following VGG-19, once following the compact critic. Then VGG-19 judges both. We also show both critics pairs of half-finished
-# paintings and ask which is closer to the style: first both painted for the same critic, then one for each. (Tossing a coin, they
-# would agree on every other pair.) The last line is the time and memory of one step of painting, with VGG-19 up to `relu5_1`.
+# paintings and ask which is closer to the style: first both painted for the same critic, then one for each. (If each tossed a coin, they
+# would agree on half of the pairs.) The last line is the time and memory of one step of painting, with VGG-19 up to `relu5_1`.
 
 # %%
 swap, speed = measured["swap"], measured["speed"]
@@ -249,7 +249,7 @@ show([pairs.crop(box) for box in boxes], ["VGG-19, three blocks", "compact criti
 # no speckle that VGG-19's picture lacks. Look closely: some leads between the panes are fainter, and fine lines, such as the foam of the
 # woodblock, are a shade rougher. The objective is a tenth higher, and nearly all of that is style: the style loss is almost twice as high,
 # though still under one per cent of the photograph's. And each critic favours what was painted for itself. Of mixed pairs, the two agree
-# on 137 of 200, where a coin would give 100: an optimiser finds what its judge overlooks. ("VGG-19" in this section means its first three
+# on 137 of 200, where a coin would give 100. ("VGG-19" in this section means its first three
 # blocks, except in the line about time and memory. The deeper blocks were not compared.)
 #
 # Do both critics also agree when the way of painting changes? Notebook 04 goes from the paper's way to ours, step by step. Above, the
@@ -305,7 +305,7 @@ picture("sheets/paper.jpg", width=1220)
 #
 # ---
 #
-# **So far every picture stood still. What happens if you paint 25 of them a second, each on its own?** They boil. The next notebook shows
-# why, and calms them.
+# **So far we painted single pictures. What happens if you paint the 25 pictures of each second of a film, each on its own?** The film
+# flickers. The next notebook shows why, and what helps.
 #
 # Previous: [09 · Experiments](09_experiments.ipynb) · Next: [11 · Moving pictures](11_video.ipynb)

@@ -19,10 +19,10 @@
 #
 # ![two painted films side by side: the left flickers, the right is calm](../data/openings/flicker.webp)
 #
-# The same network painted both films. **Why does the left one boil, and how was the right one calmed?**
+# The same network painted both films. **Why does the left one flicker, and what was done to the right one?**
 #
-# **You will learn** how to see and measure flicker; how the motion between two frames is found, and where it cannot be; how the last
-# painting is carried along; and why colours of films so often look washed out.
+# **You will learn** how to see and measure flicker; how the motion between two frames is found, and where it cannot be found; how the
+# last painting is carried along; and why colours of films so often look washed out.
 #
 # Two minutes on two CPU cores · Previous: [10 · The compact critic](10_the_compact_critic.ipynb) · Next: [12 · Super-resolution](12_super_resolution.ipynb)
 
@@ -78,7 +78,8 @@ nst.show([Image.fromarray(frames[i]) for i in (0, 24, 49, 50, 62, 74)], columns=
 # %% [markdown]
 # ## Frame by frame
 #
-# Nothing could be simpler: each frame is a picture, and a network paints pictures. `carry=0` switches off all that comes later.
+# This is the simplest way: each frame is a picture, and a network paints pictures. `carry=0` switches off everything that this notebook
+# adds later.
 
 # %%
 config = dict(size=size, end=0.6)
@@ -94,9 +95,9 @@ single = film("single", carry=0.0)
 nst.show([Image.fromarray(single[i]) for i in (10, 11, 12)], columns=3, height=160)
 
 # %% [markdown]
-# Each of the three is a good painting. Played one after the other they boil: strokes come and go. A still cannot show that, but a *slice*
-# can: take one column of pixels out of each frame, and put the columns side by side. Time runs to the right. What moves smoothly leaves
-# smooth lines; what flickers leaves a comb.
+# Each of the three is a good painting. Played one after the other they flicker: strokes come and go. A single picture cannot show that,
+# but a *slice* can: take one column of pixels out of each frame, and put the columns side by side. Time runs to the right. What moves
+# smoothly leaves smooth lines. What flickers changes from column to column: look at the yellow.
 
 
 # %%
@@ -110,8 +111,8 @@ nst.show(
 )
 
 # %% [markdown]
-# Where does it come from? The network turns small changes of its input into large ones of its output: that is what painting strokes
-# means. Noise alone shows it:
+# Where does it come from? Where the photograph changes a little, a stroke may appear or vanish, so the painting changes more. Noise
+# alone shows it:
 
 # %%
 noise = np.random.default_rng(0).normal(0, 2, (2, *frames[0].shape))
@@ -141,10 +142,10 @@ nst.show([Image.fromarray(arrows)], ["where each pixel came from"], height=320)
 # %% [markdown]
 # The camera's pan and zoom are there, and the face flies the other way. Now the flow *warps* the last frame onto this one. But some
 # things cannot be found in it: what was hidden behind the face, and what was outside of the picture. A flow there is a guess. Two
-# tests find it:
+# tests find such places:
 #
-# - go there and back, with the flow in the other direction $\hat w$: whoever does not come home was hidden. (Sundaram et al. 2010:
-#   $\lVert w+\hat w(x+w)\rVert^2>0.01(\lVert w\rVert^2+\lVert\hat w\rVert^2)+0.5$.)
+# - go to the last frame with $w$ and back with the flow in the other direction, $\hat w$. A pixel that does not return to where it
+#   began was hidden. (Sundaram et al. 2010: $\lVert w+\hat w(x+w)\rVert^2>0.01(\lVert w\rVert^2+\lVert\hat w\rVert^2)+0.5$.)
 # - the colours must match: $\lvert I_t(x)-I_{t-1}(x+w)\rvert$ of at most 20/255.
 
 
@@ -184,8 +185,9 @@ plt.show()
 # $$x_t = p_t + c\,m_t\,\bigl(W(x_{t-1}) - p_t\bigr),$$
 #
 # with the warp $W$, the mask $m_t$, and $c=0.9$: nine tenths of what is there stay, one tenth is new. Each remedy is a switch, so that we
-# can see what it gains. The measure is Lai et al.'s *warping error* (2018): the difference between a frame and the last one, led along
-# the flow of the clip, where that can be trusted. Beside it stands how sharp the film is: a film of grey fog would not flicker either.
+# can see what it gains. The measure is Lai et al.'s *warping error* (2018): the difference between a frame and the last one, moved along
+# the flow of the clip, where that can be trusted; "over 8" is the same against the frame eight earlier. Beside it stands how sharp the
+# film is, against frame by frame, because a blurred film would not flicker either.
 
 
 # %%
@@ -226,9 +228,11 @@ for name, each in films.items():
 nst.show([slice_through_time(each, 150) for each in films.values()], list(films), columns=4, height=154)
 
 # %% [markdown]
-# The comb has gone. Below are the last frames of the four films. Look at the second: without the mask, the face leaves a trail. The third is soft, for linear interpolation
-# takes the mean of neighbours, and after fourteen frames it has taken it fourteen times. Lanczos' kernel looks at eight pixels and takes some of
-# them with a minus sign, and the strokes stay sharp.
+# From frame to frame the error falls to a quarter, and over eight frames to 0.7 of what it was. (The clip itself has an error of 0.016:
+# its noise is new in every frame, and a carried painting has less of it.) In the slices the yellow is smoother. Below are the last
+# frames of the four films. Look at the second: without the mask, the face leaves a trail. The third is soft, for linear interpolation
+# takes the mean of neighbours, and after fourteen frames it has done so fourteen times. Lanczos' kernel looks at eight pixels in each
+# direction, some of them with a minus sign, and the strokes stay sharper.
 
 # %%
 nst.show([Image.fromarray(each[14]) for each in films.values()], list(films), columns=2, height=190)
@@ -248,8 +252,8 @@ plt.show()
 # ## Washed-out colours
 #
 # Videos do not store red, green and blue, but brightness $Y$ and two differences of colour, the latter for every second pixel only. Two
-# things must be agreed on: the *matrix* (BT.601 of old television, BT.709 of today's), and the *range*: films use 16 to 235 for black to
-# white, pictures 0 to 255. Whoever writes a film and does not say which he used leaves players to guess. This is what a wrong guess does:
+# things must be known to show them: the *matrix* (BT.601 of old television, BT.709 of today's), and the *range*: films use 16 to 235 for
+# black to white, pictures 0 to 255. If the file does not say which was used, the player has to guess. This is what a wrong guess does:
 
 # %%
 import av
@@ -284,8 +288,9 @@ for name, image in guesses.items():
 nst.show([Image.fromarray(image) for image in guesses.values()], list(guesses), columns=3, height=150)
 
 # %% [markdown]
-# The middle one is what so many people ask about: black has turned grey, white too, and a seventh of the contrast is gone. `paint_video` converts with BT.709 and the film's range, *and writes both into
-# the file*. It also asks FFmpeg to round properly: by its fast ways every channel comes out about one level darker.
+# The middle one is the common fault: black has turned grey, white too, and a seventh of the contrast is gone. `paint_video` converts
+# with BT.709 and the film's range, *and writes both into the file*. It also tells FFmpeg to round exactly: with its fast settings every
+# channel comes out about one level darker.
 #
 # ## The film
 #
@@ -305,13 +310,13 @@ HTML(f'<img alt="the painted film" src="data:image/webp;base64,{base64.b64encode
 # ```
 #
 # Every finished frame is kept beside the film. A run that was killed, or stopped with Ctrl-C, goes on where it was when the same command
-# is given again, and the film is the same to the frame.
+# is given again.
 #
 # ## By optimisation
 #
-# `stylize_video` does without a network (Ruder, Dosovitskiy & Brox 2016). Each frame begins with the last painting, led along, and the
-# objective of notebook 04 gets one more term, $\lambda\sum m_t\,(x-W(x_{t-1}))^2$. Because it begins so close to its end, a fifth of the
-# steps is enough.
+# `stylize_video` does without a network (Ruder, Dosovitskiy & Brox 2016). Each frame begins with the last painting, moved along the flow,
+# and the objective of notebook 04 gets one more term, $\lambda\sum m_t\,(x-W(x_{t-1}))^2$. This start is close to the result, so a fifth
+# of the steps is enough. Here are three frames:
 
 # %%
 gatys = nst.GatysConfig(backbone="compact", steps=50)
@@ -326,12 +331,12 @@ nst.show([Image.fromarray(frame) for frame in optimised[:3]], columns=3, height=
 # %% [markdown]
 # ## Exercises
 #
-# **1.** What does a larger `carry` give, and what does it cost? Try 0.5 and 0.98.
+# **1.** What does a larger `carry` give, and what does it cost? Predict first, then try 0.5 and 0.98.
 #
 # <details><summary>Solution</summary>
 #
-# The more is carried, the steadier the film, but errors of flow and interpolation stay longer too, and strokes that belong to something
-# that has changed linger.
+# The more is carried, the steadier the film. But errors of flow and interpolation stay longer too, and so do strokes that belong to
+# something that has changed.
 #
 # ```python
 # for carry in (0.5, 0.98):
@@ -356,6 +361,6 @@ nst.show([Image.fromarray(frame) for frame in optimised[:3]], columns=3, height=
 #
 # ---
 #
-# **A film or a print is often wanted larger than it was painted. Can a network add the pixels that are missing? And are they true?**
+# **Often one wants a film or a print larger than it was painted. Can a network add the pixels that are missing? And are they right?**
 #
 # Previous: [10 · The compact critic](10_the_compact_critic.ipynb) · Next: [12 · Super-resolution](12_super_resolution.ipynb)

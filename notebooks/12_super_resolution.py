@@ -19,8 +19,8 @@
 #
 # ![a face of a few large pixels, the same enlarged smoothly, and the original photograph](../data/openings/12.jpg)
 #
-# The left picture has 1,200 pixels, the right one sixteen times as many. **How much of the right one can be had from the left, and how much
-# is a guess?**
+# The left picture has 1,200 pixels, the right one sixteen times as many. **How much of the right one can be found from the left, and how
+# much is a guess?**
 #
 # **You will learn** how a network enlarges a picture four times, what it does when it is asked for the pixels, what it does when it is
 # asked for the features, and why the sharper picture gets the worse mark.
@@ -95,7 +95,7 @@ print(F.pixel_shuffle(channels, 4)[0, 0].int())  # one channel, 4×4 pixels
 
 
 # %% [markdown]
-# Here is the whole network. The convolutions do not paint the picture; they paint what bicubic enlargement *lacks*.
+# Here is the whole network. The convolutions do not make the whole picture, only what bicubic enlargement *lacks*; the two are added.
 
 
 # %%
@@ -137,7 +137,7 @@ show(
 # %% [markdown]
 # Edges are sharper, and no step of optimisation was needed. But skin and hair are smooth, as if painted. Notebook 06 says why:
 # many large pictures belong to one small picture. The network cannot know which of them you have in mind. The best bet for the
-# pixels is the *middle* of all of them, and the middle of many hairs is no hair.
+# pixels is their *mean* (for this loss, the median), and the mean of many hairs in different places is a smooth surface.
 #
 # ## Asked for the features
 #
@@ -187,7 +187,7 @@ def go_on(net: nn.Module, most: int = 1) -> nn.Module:
 student = go_on(for_pixels)
 
 # %% [markdown]
-# A few dozen steps are enough to see where it goes. The library has a network that was trained for 3,000 steps, on two thousand
+# These steps are enough to see the direction. The library has a network that was trained for 3,000 steps, on two thousand
 # photographs: `load_upscaler("perceptual")`. Its critic was VGG-19 itself, and it looked at `relu1_2` too, which sees every pixel.
 
 # %%
@@ -202,18 +202,18 @@ show(
 
 # %% [markdown]
 # Two things have happened. Eyes, mouth and hair have more contrast. And there is a **grid** over the second picture, with a period
-# of four pixels. Its cause is the critic. It averages 2×2 pixels, twice, and is blind to some patterns with this period. The
-# network paints in cells of 4×4 pixels, so it needs only minutes to find them. The cure is to cut 0 to 3 pixels off at the top and
-# at the left before the critic looks, at random: then its cells and the network's are never in step for long. The library trains
+# of four pixels. Its cause is the critic. It averages 2×2 pixels, twice, and cannot see some patterns with this period. The
+# network paints in cells of 4×4 pixels, so it soon finds such a pattern. The cure is to cut 0 to 3 pixels off at the top and
+# at the left, at random, before the critic looks: then its cells and the network's lie differently each time. The library trains
 # like this (`nst train --objective perceptual`), and exercise 1 tries it. It weakens the grid and does not remove it: the network
-# cannot know the hairs, and a pattern of its own costs less than none. So the third network is a mean of two, 60 % of the weights
-# trained for features and 40 % of those trained for pixels, and a faint rest of the grid is left. `nst.enlarge` takes
-# the network for the pixels unless you ask for `"perceptual"`.
+# cannot know where the hairs are, and to the critic a regular pattern is a smaller error than a smooth surface. So each weight of the
+# third network is a mean: 60 % of the network trained for features, 40 % of the one trained for pixels. A faint rest of the grid is
+# left. `nst.enlarge` takes the network for the pixels unless you ask for `"perceptual"`.
 #
 # ## Two judges
 #
-# Who is right? The usual mark is **PSNR**, $-10\log_{10}$ of the mean squared error, in decibels: higher is better. It means
-# little without its conventions. Ours: the brightness $Y$ of ITU-R BT.601 with its range of 16 to 235, a border of 4 pixels left
+# Which result is better? The usual measure is **PSNR**, $-10\log_{10}$ of the mean squared error, in decibels: higher is better. One
+# has to say of what it was taken. Ours: the brightness $Y$ of ITU-R BT.601 with its range of 16 to 235, a border of 4 pixels left
 # out. The second judge is the critic: the relative error of its features at `relu3_2`. Lower is better.
 
 
@@ -247,11 +247,12 @@ for name in ("astronaut", "rocket"):
 
 # %% [markdown]
 # The two judges disagree. For PSNR the network that was trained for the pixels is the best; that is no surprise, since PSNR *is* a
-# pixel loss. The critic prefers the other one, here by a little: tenths of a decibel, and hundredths of the error. After a full training the gap is
-# wide: the paper has on its test set Set5 bicubic 28.43 dB, trained for pixels 28.40, trained for features 27.09, and the last is
-# the sharpest. So a table of PSNR says which network is closest, and not which picture looks best.
+# pixel loss. The critic prefers the other one. Here the differences are small: at most 0.2 dB, and at most 0.01 of the error. In the
+# paper the gap is wide: on its test set Set5 it has bicubic 28.43 dB, trained for pixels 28.40, trained for features 27.09, and the
+# last is the sharpest. So a table of PSNR says which network is closest, and not which picture looks best.
 #
-# Here are more crops, at the size of their pixels: fur and whiskers, grass, and a sky.
+# Here are more crops, one and a half times enlarged: fur, grass, and a rocket before the sky. Look at the grass: neither network
+# brings its blades back, and the one for features has put its grid there.
 
 # %%
 places = {
@@ -298,10 +299,10 @@ plt.close(figure)
 figure
 
 # %% [markdown]
-# Left: bicubic enlargement overshoots on both sides of the edge. The networks are much steeper, and overshoot more. Right: a flat
-# line would be a picture without a grid. The unit is one of the 255 steps of an 8-bit picture. The network for the pixels has no
-# grid; the one for features has one of a single step at most. (Before the places of its last bias were made equal over forty
-# blurred photographs it had three, which the eye finds in a smooth sky.)
+# Left: bicubic enlargement overshoots on both sides of the edge. The networks are much steeper, and overshoot more. Right (in the same
+# colours): a flat line would be a picture without a grid. The unit is one of the 255 steps of an 8-bit picture. The network for the
+# pixels has almost no grid, less than 0.2 steps. In the one for features a place differs by up to one step. (It was three steps, which one
+# sees in a smooth sky, before we corrected its last bias on forty blurred photographs.)
 #
 # ## What was not there
 #
@@ -315,8 +316,8 @@ guesses = [bicubic(low).clamp(0, 1), enlarge_tensor(for_pixels, low), enlarge_te
 show([g[box] for g in guesses], ["bicubic", "for the pixels", "for features", "the original"], columns=2, height=150)
 
 # %% [markdown]
-# The networks draw strokes with clean edges, and most of them are not the strokes of a letter. "Clean" and "right" are two things: a
-# reader of the sharper picture is more sure of a wrong letter.
+# The networks draw strokes with clean edges, and most of them are not the strokes of a letter. A clean picture need not be right, and
+# whoever reads it is more sure of a wrong letter.
 #
 # With a face it is the same, but nobody can check it. Eyes that come out of a blur are *likely* eyes, made from the photographs of
 # the training. They are not the eyes of this person. **Never use an enlarged picture as evidence**: not for a number plate, not
@@ -330,7 +331,7 @@ show([g[box] for g in guesses], ["bicubic", "for the pixels", "for features", "t
 # nst paint photo.jpg --model starry_night --size 1024 --enlarge
 # ```
 #
-# The last line is the way to a poster: a painting has the size that the memory allows, and is then enlarged.
+# The last line paints at 1024 pixels and enlarges the painting four times. Here with a smaller one:
 
 # %%
 painted = nst.paint("cat", "starry_night", size=160)
@@ -345,7 +346,7 @@ show([bicubic(painted).clamp(0, 1), poster], ["bicubic", "nst.enlarge"], height=
 #
 # <details><summary>Solution</summary>
 #
-# `most=4` cuts off 0 to 3 pixels. Compare the background beside the hair.
+# `most=4` cuts off 0 to 3 pixels. The grid becomes weaker. Compare the background beside the hair.
 #
 # ```python
 # cured = enlarge_tensor(go_on(for_pixels, most=4), small)
@@ -353,8 +354,8 @@ show([bicubic(painted).clamp(0, 1), poster], ["bicubic", "nst.enlarge"], height=
 # ```
 # </details>
 #
-# **2.** The networks learned to undo *bicubic* shrinking, most of the time. What happens when the small picture was made by taking
-# every fourth pixel?
+# **2.** Most of what the networks learned from was shrunk by *bicubic* resampling. Predict: what happens when the small picture was made
+# by taking every fourth pixel?
 #
 # <details><summary>Solution</summary>
 #
@@ -369,11 +370,11 @@ show([bicubic(painted).clamp(0, 1), poster], ["bicubic", "nst.enlarge"], height=
 # ```
 # </details>
 #
-# **3.** Enlarge twice: 16 times as large. Do you like it?
+# **3.** Enlarge twice: 16 times as large. Predict: what will the second pass do with the guesses of the first?
 #
 # <details><summary>Solution</summary>
 #
-# The second pass takes the guesses of the first for a photograph, its faults too, and sharpens them. It looks like paint.
+# The second pass takes the guesses of the first for a photograph, its faults too, and sharpens them. The result looks like paint.
 #
 # ```python
 # tiny = bicubic(large, 1 / 16).clamp(0, 1)
@@ -393,7 +394,7 @@ show([bicubic(painted).clamp(0, 1), poster], ["bicubic", "nst.enlarge"], height=
 #
 # ---
 #
-# **An enlarged picture is fifteen sixteenths guesses. Why not paint it large from the start?** Because no computer has the memory for it.
-# Unless one paints in tiles; and the next notebook begins with their ugly seams.
+# **Fifteen of sixteen pixels of an enlarged picture are guesses. Why not paint it large from the start?** For a poster the memory does not
+# suffice. One can paint it in tiles, but simple tiles leave seams. The next notebook begins with them.
 #
 # Previous: [11 · Moving pictures](11_video.ipynb) · Next: [13 · Large pictures](13_large_pictures.ipynb)

@@ -19,7 +19,8 @@
 #
 # ![a painted cup of coffee, once in one piece, once in tiles whose seams show](../data/openings/13.jpg)
 #
-# The same network painted both, the left one whole, the right one in six tiles. **Where do the seams come from, and must they be there?**
+# The same network painted both, the left one whole, the right one in six tiles. **Where do the seams come from, and can one avoid
+# them?**
 #
 # **You will learn** what a network needs its memory for; the sums that make tiles exact, for a trained network and for Gatys; and what
 # happens to the strokes when a picture becomes a poster.
@@ -83,10 +84,10 @@ for name, shape, size in bill(net, photo):
         print(f"{name:24}{shape!s:>26}{size:15.0f}{size * 75e6 / 1e9:17.1f} GB")
 
 # %% [markdown]
-# The layers at the full size cost most, and a norm, a ReLU and a copy with a mirrored border lie beside each of them: about six
-# such maps are alive at once, 30 GB. The *trunk*, the residual blocks at a quarter of the size, is cheap: 16 bytes a pixel, 1.2 GB.
+# The layers at the full size cost most. Beside each of them memory is needed for a norm, a ReLU and a copy with a mirrored border:
+# about six such maps are in memory at once, 30 GB. The *trunk*, the residual blocks at a quarter of the size, is cheap: 16 bytes a pixel, 1.2 GB.
 #
-# So we keep the trunk whole, and compute everything that is larger in tiles. But tiles have a bad name.
+# So we keep the trunk whole, and compute everything that is larger in tiles. But simple tiles leave seams.
 #
 # ## Why tiles show seams
 #
@@ -143,9 +144,9 @@ variance = sum(s * (p.var(correction=0) + (p.mean() - mean) ** 2) for s, p in zi
 print(f"tiles: {mean:.6f} {variance:.6f}   whole: {first.mean():.6f} {first.var(correction=0):.6f}")
 
 # %% [markdown]
-# A later norm needs the earlier ones first. So the network is swept once for each norm outside of the trunk: sum the statistics of
-# norm 1; then compute norm 1 and sum those of norm 2; and so on. Convolutions are computed again in each sweep, half as much
-# arithmetic again; in return the maps of a small tile stay in the processor's cache. `nst.paint` does this by itself where the
+# A later norm needs the earlier ones first. So we go over all tiles once for each norm outside of the trunk: sum the statistics of
+# norm 1; then compute norm 1 and sum those of norm 2; and so on. The first convolutions are computed again each time, which adds half
+# of the arithmetic; in return the maps of a small tile stay in the processor's cache. `nst.paint` does this by itself where the
 # memory does not suffice for the whole.
 #
 # ## A halo for what a convolution reads
@@ -167,7 +168,8 @@ with torch.no_grad():
         print(f"halo {halo:2} pixels: relative error {error:.0e}")
 
 # %% [markdown]
-# Sums from the whole and halos of the right width, that is all. The picture in tiles of 128 pixels, against the whole:
+# With sums over the whole picture and halos of the right width, tiles are exact. Here is the picture in tiles of 128 pixels, against the
+# whole:
 
 # %%
 exact = paint_tiled(net, nst.open_image("coffee"), side=128)
@@ -176,14 +178,14 @@ print(f"largest difference anywhere: {(exact - whole).abs().max() * 255:.2f} of 
 # %% [markdown]
 # ## Gatys in tiles
 #
-# Painting by optimisation needs far more memory, 1,100 bytes a pixel, for every map must wait for the gradient. And its loss is
+# Painting by optimisation needs far more memory, 1,100 bytes a pixel, for every map is kept until the gradient is computed. And its loss is
 # a function of the whole picture, through the Gram matrix. But a Gram matrix is a sum over pixels, so it is a sum over tiles, and
 # the chain rule does the rest:
 #
 # $$G=\sum_t G_t(x)\qquad\Longrightarrow\qquad\frac{\partial L}{\partial x}=\sum_t\Big\langle\frac{\partial L}{\partial G},\ \frac{\partial G_t}{\partial x}\Big\rangle$$
 #
-# One sweep sums $G$. Then $\partial L/\partial G$ is computed once; it is a small matrix. A second sweep back-propagates
-# tile by tile, and forgets each tile's maps before the next. For one layer:
+# First we go over all tiles and sum $G$. Then $\partial L/\partial G$ is computed once; it is a small matrix. Then we go over the tiles
+# again and back-propagate tile by tile, and each tile's maps are freed before the next. For one layer:
 
 
 # %%
@@ -236,8 +238,8 @@ print(f"relative difference of the gradients: {(gradients[0] - gradients[1]).nor
 # %% [markdown]
 # ## Strokes do not grow with the picture
 #
-# Memory is half of the matter. A network has learned strokes of so many *pixels*. Give it a larger picture, and it paints the same
-# strokes, smaller beside the cup:
+# Memory is one half of the problem. A network has learned strokes of a certain number of *pixels*. Give it a larger picture, and it
+# paints the same strokes, smaller beside the cup:
 
 # %%
 del os.environ["NSTLIB_PRECISION"]  # from here on as fast as can be
@@ -245,8 +247,8 @@ paintings = [nst.paint("coffee", net, size=size) for size in (300, 600, 1500)]
 show(paintings, ["300 pixels: broad strokes", "600 pixels", "1,500 pixels: a fine pattern"], height=220)
 
 # %% [markdown]
-# The right one has the style of a thumbnail, repeated: from a distance it is a photograph under a pattern. There is no right answer, for
-# a poster is looked at from near and from far. What one can do:
+# In the right one the strokes are so small that from a distance one sees a photograph under a pattern. There is no single right size,
+# for a poster is looked at from near and from far. What one can do:
 #
 # - **A trained network**: `stroke_size` paints small first, and gives the enlarged painting, mixed with the photograph, to the network
 #   again, twice as large each time: broad strokes from the first passes, detail from the last.
@@ -257,7 +259,8 @@ show(paintings, ["300 pixels: broad strokes", "600 pixels", "1,500 pixels: a fin
 #
 # ## A poster
 #
-# Below, the whole, and a piece of it in true pixels.
+# Below are the whole, and a piece of it in which each pixel is shown. The forms and the yellow strokes come from the small first pass.
+# The fine weave in the piece is what the last pass adds.
 
 # %%
 poster = nst.paint("coffee", net, size=2400, stroke_size=4)
@@ -270,24 +273,25 @@ show([poster[..., 500:900, 800:1600]], ["a piece, in true pixels"], height=400)
 # %% [markdown]
 # ## Exercises
 #
-# **1.** What does the halo cost? How many pixels are computed for one that is kept, with tiles of 128, 256 and 512 pixels and a halo of 32?
+# **1.** What does the halo cost? Predict: how many pixels are computed for one that is kept, with tiles of 128, 256 and 512 pixels and a
+# halo of 32?
 #
 # <details><summary>Solution</summary>
 #
-# 2.3, 1.6 and 1.3.
+# 2.25, 1.56 and 1.27.
 #
 # ```python
 # for side in (128, 256, 512):
-#     print(side, f"{(side + 2 * 32) ** 2 / side**2:.1f}")
+#     print(side, f"{(side + 2 * 32) ** 2 / side**2:.2f}")
 # ```
 # </details>
 #
-# **2.** Others take the norm's statistics from a thumbnail instead of the whole. How far is that from the picture? Compare a channel's mean and
+# **2.** Some programs take the norm's statistics from a small copy of the picture. Predict: is that exact? Compare a channel's mean and
 # deviation at 600 and at 75 pixels.
 #
 # <details><summary>Solution</summary>
 #
-# The mean is nearly right, the deviation is not: a thumbnail has lost the detail that the filter answers to.
+# The mean is nearly right, the deviation is not: a small copy has lost the detail that the filter answers to.
 #
 # ```python
 # with torch.inference_mode():
@@ -313,6 +317,7 @@ show([poster[..., 500:900, 800:1600]], ["a piece, in true pixels"], height=400)
 #
 # ---
 #
-# **These were the tools. Where do they come from, what came after them, and which would you take today?** One more notebook.
+# **Now you have seen all the tools. Where do they come from, what came after them, and which would you take today?** One notebook is
+# left.
 #
 # Previous: [12 · Super-resolution](12_super_resolution.ipynb) · Next: [14 · Where next](14_where_next.ipynb)

@@ -19,8 +19,8 @@
 #
 # ![a cup of coffee painted in three ways](../data/openings/14.jpg)
 #
-# The same photograph in the same style: by optimisation, by a network in one pass, and by a network whose painting a few steps have
-# finished. **Which would you take?**
+# The same photograph in the same style: by optimisation, by a network, and by a network whose painting was finished by a few steps of
+# optimisation. **Which would you take?**
 #
 # **You will learn** where all this came from and where it went, what usually goes wrong and how to mend it, and what to try now.
 #
@@ -51,8 +51,8 @@ base = nst.GatysConfig(size=size, backbone="compact")
 # %% [markdown]
 # ## Three ways to the same picture
 #
-# You have met three methods. Here they are once more, side by side: the painting by optimisation (notebook 04), the network's
-# painting in one pass (07), and a network's painting that a few steps of optimisation have finished.
+# You have met two methods: painting by optimisation (notebook 04), and painting by a network (07). They can be combined: a few steps of
+# optimisation finish the network's painting. Here are all three, side by side:
 
 # %%
 slow = nst.stylize("coffee", "starry_night", base)
@@ -67,11 +67,12 @@ show([slow, fast, both], ["by optimisation", "by a network", "network, then 20 s
 # more of a texture from a sample: by copying pixels whose neighbourhoods fit (Efros & Leung 1999), or by statistics that must agree.
 # Julesz asked already in 1962 which statistics make two textures look alike to us. Portilla and Simoncelli (2000) answered with
 # correlations between the responses of wavelets. Put a network's channels in the place of the wavelets, and you have the Gram matrix
-# of notebook 03 (Gatys et al. 2015). Add the content of a photograph, and you have the paper that started it all (2016).
+# of notebook 03 (Gatys et al. 2015). Add the content of a photograph, and you have the paper with which neural style transfer began
+# (2016).
 #
 # ## After it
 #
-# - **One network a style** (Johnson et al.; Ulyanov et al. 2016): notebook 07. A thousand times faster, one style each.
+# - **One network for each style** (Johnson et al.; Ulyanov et al. 2016): notebook 07. By their count up to a thousand times faster.
 # - **Many styles in one network** (Dumoulin et al. 2017): notebook 08. Only the scales and shifts of its norms differ.
 # - **Any style at once.** If a style is nothing but scales and shifts, they can be *computed* from the painting. AdaIN (Huang &
 #   Belongie 2017) takes the mean and the standard deviation of the painting's features; whitening (Li et al. 2017) their whole
@@ -80,7 +81,7 @@ show([slow, fast, both], ["by optimisation", "by a network", "network, then 20 s
 # - **Diffusion models** paint from words, and can be given a style by examples. They need gigabytes, and they invent the content too.
 #   Where the photograph must stay the photograph, a critic with a content loss is still the tool that does what you ask for.
 #
-# And Gram losses live on wherever texture matters: in super-resolution (notebook 12), in filling holes, in games' textures, and as
+# And Gram losses are still used where texture matters: in super-resolution (notebook 12), in filling holes, in games' textures, and as
 # a measure of how well a model of the eye explains what we see.
 #
 # ## Five failures, and their remedies
@@ -93,8 +94,8 @@ failures = [nst.stylize("cat", "swirl", grain), nst.stylize("cat", "swirl", repl
 show(failures, ["1. speckle", "total variation"], height=230)
 
 # %% [markdown]
-# **1. Speckle.** The painting began as noise, and the critic does not mind the noise that its pooling averages away. A little total
-# variation does mind.
+# **1. Speckle.** The painting began as noise, and the critic hardly sees the noise that its pooling averages away. A larger weight of
+# total variation (`tv_weight`) removes it.
 
 # %%
 heavy = replace(base, size=256, style_weight=2000)
@@ -102,7 +103,7 @@ failures = [nst.stylize("astronaut", "ink", heavy), nst.stylize("astronaut", "in
 show(failures, ["2. the face is gone", "a lighter style weight"], height=230)
 
 # %% [markdown]
-# **2. The face is gone.** The style outweighs the content. Lower `style_weight`; or raise `content_weight`, which is the same.
+# **2. The face is gone.** The style outweighs the content. Lower `style_weight`, or raise `content_weight`, which has the same effect.
 
 # %%
 one = replace(base, style_scales=(1.0,), smallest=base.size)
@@ -110,8 +111,8 @@ failures = [nst.stylize("rocket", "starry_night", one), nst.stylize("rocket", "s
 show(failures, ["3. only the surface is painted", "all sizes, three scales"], height=230)
 
 # %% [markdown]
-# **3. Only the surface is painted.** The strokes are as small as what the critic sees at once. Begin small (the pyramid), and take
-# the Gram matrices at several scales.
+# **3. Only the surface is painted.** The critic sees only a small patch at once, so there are only small strokes. Begin with a small
+# picture (the pyramid), and take the Gram matrices at several scales: then large swirls appear.
 
 # %%
 colours = [nst.stylize("cat", "woodblock", replace(base, size=256, preserve_colour=c)) for c in ("none", "luminance")]
@@ -134,9 +135,9 @@ show(
 #
 # ## What to try next
 #
-# - Photograph a wall, a carpet, the bark of a tree, and use it as the style. The critic does not care whether it was painted.
+# - Photograph a wall, a carpet, the bark of a tree, and use it as the style. It need not be a painting.
 # - Train a network on your own drawing (notebook 07), and give it to somebody as one file of less than a megabyte.
-# - Add your drawing to `studio` as its tenth style (notebook 08), and walk from Van Gogh to yourself.
+# - Add your drawing to `studio` as its tenth style (notebook 08), and make a walk from Van Gogh's style to yours.
 # - Paint a film of a walk (notebook 11), or a poster for your wall (notebook 13).
 # - Give `style_weight` and `content_weight` to a friend on two sliders (notebook 05), and let the friend stop when it is right. Compare
 #   with the value that you would have chosen.
@@ -174,7 +175,7 @@ show(
 #
 # ---
 #
-# This is the end of the series, and the place to begin with a picture of yours: [00 · Start here](00_start_here.ipynb) takes it in three
+# This is the end of the series. If you have not yet painted a picture of your own: [00 · Start here](00_start_here.ipynb) does it in three
 # clicks.
 #
 # Previous: [13 · Large pictures](13_large_pictures.ipynb)
