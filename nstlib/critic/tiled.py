@@ -64,12 +64,18 @@ class TiledLoss(PerceptualLoss):
     @torch.no_grad()
     @checked
     def set_content(self, image: ImageBatch) -> None:
-        """Take the content features of `image (1, 3, H, W)` as the target, tile by tile."""
-        shape = image.shape[-2:]
-        self.content = {name: [] for name in self.content_layers}
+        """Take the content features of `image (1, 3, H, W)` as the target, tile by tile.
+
+        They are kept as they are before the layer's head, which has more channels.
+        """
+        shape, self.content = image.shape[-2:], {name: [] for name in self.content_layers}
+        energy, count = dict.fromkeys(self.content_layers, 0.0), dict.fromkeys(self.content_layers, 0)
         for core, box in self._grid(shape):
             for name, x in self._features(cut(image, box), core, box, shape, self.content_layers).items():
-                self.content[name].append(self.extractor.head(name, x))
+                feature = self.extractor.head(name, x)
+                energy[name], count[name] = energy[name] + feature.square().sum(), count[name] + feature.numel()
+                self.content[name].append(x.clone(memory_format=torch.channels_last))
+        self.content_size = {name: (energy[name], count[name]) for name in self.content_layers}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The losses of `image (1, 3, H, W)`, as `PerceptualLoss` has them."""
@@ -109,8 +115,8 @@ class TiledLoss(PerceptualLoss):
                 own = [x * self._own(share.to(x), name, core, whole, shape) for share in shares[name]] or [x]
                 found.append(torch.cat([gram(y) for y in own]) * (x.shape[-2] * x.shape[-1] / (height * width)))
             if content:
-                errors = (self.extractor.head(n, layers[n]) - self.content[n][i] for n in self.content_layers)
-                found += [error.square().sum() for error in errors]
+                head, targets = self.extractor.head, {n: self.content[n][i] for n in self.content_layers}
+                found += [(head(n, layers[n]) - head(n, target)).square().sum() for n, target in targets.items()]
                 found += self._differences(tile, core, box, shape)
             return found
 
@@ -137,10 +143,10 @@ class TiledLoss(PerceptualLoss):
 
     def _content_factor(self, name: str) -> float | Tensor:
         """What the formula multiplies ‖F − P‖² by."""
-        targets = self.content[name]
+        energy, count = self.content_size[name]
         if self.config.formula == "scale_free":
-            return 1 / sum(target.square().sum() for target in targets).clamp_min(1e-12)
-        return 0.5 if self.config.formula == "gatys2016" else 1 / sum(target.numel() for target in targets)
+            return 1 / energy.clamp_min(1e-12)
+        return 0.5 if self.config.formula == "gatys2016" else 1 / count
 
     def _pyramid(self, image: Tensor, grams: dict) -> dict[float, dict]:
         """The summed Gram matrices at every style scale, where `PerceptualLoss` has features."""

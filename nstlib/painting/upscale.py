@@ -89,12 +89,21 @@ def load_upscaler(model: str | Path = "pixels") -> UpscaleNet:
     return build_own(path, state, metadata, UpscaleNet, UpscaleConfig)
 
 
+def both_ways(net: UpscaleNet, image: Tensor) -> Tensor:
+    """The mean of what a network makes of `(B, 3, H, W)` and of the same picture turned by 90°, turned back.
+
+    Timofte et al., Seven Ways to Improve Example-Based Single Image Super Resolution, 2016, section 3.6, with two of
+    their eight turns. It is nearer to the original, and a grid of one shows half as much.
+    """
+    return (net(image) + net(image.rot90(1, (-2, -1))).rot90(-1, (-2, -1))) / 2
+
+
 @torch.inference_mode()
 def enlarge_tensor(net: UpscaleNet, image: Tensor, side: int = SIDE) -> Tensor:
     """Four times as large: `(B, 3, H, W)` in [0, 1], on the network's device, to `(B, 3, 4H, 4W)` in [0, 1].
 
-    Works in parts of `side` pixels that see as far beyond their edges as the network does. There is no norm, so
-    the parts are the whole's, but for rounding.
+    See `both_ways`. Works in parts of `side` pixels that see as far beyond their edges as the network does. There is
+    no norm, so the parts are the whole's, but for rounding.
     """
     halo = net.config.depth + 2  # each convolution reads one pixel further; bicubic enlargement reads two
     height, width = image.shape[-2:]
@@ -103,7 +112,7 @@ def enlarge_tensor(net: UpscaleNet, image: Tensor, side: int = SIDE) -> Tensor:
         wide = widened(box, halo, (height, width))
         inner = [(SCALE * (a - c), SCALE * (b - c)) for (a, b), (c, _) in zip(box, wide, strict=True)]
         place = cut(result, [(SCALE * a, SCALE * b) for a, b in box])
-        torch.clamp(cut(net(cut(image, wide)), inner), 0, 1, out=place)
+        torch.clamp(cut(both_ways(net, cut(image, wide)), inner), 0, 1, out=place)
     return result
 
 

@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from ..critic.losses import relative
 from ..painting.upscale import SCALE, bicubic
@@ -52,6 +51,8 @@ def degrade(photos: Tensor) -> Tensor:
     Of fifty pictures 34 are shrunk bicubically, 5 by the mean of 4×4 pixels, 4 blurred first (σ of 0.5 to 2 pixels),
     and 7 saved as JPEG of quality 60 to 95 afterwards. A network that knows one way enlarges the faults of the others.
     """
+    from torchvision.transforms.functional import gaussian_blur  # takes longer to import than all of nstlib
+
     small = bicubic(photos, 1 / SCALE).clamp(0, 1)
     for i, draw in enumerate(torch.rand(len(photos)).tolist()):
         if draw < 0.10:
