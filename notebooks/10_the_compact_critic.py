@@ -259,8 +259,9 @@ show([pairs.crop(box) for box in boxes], ["VGG-19, three blocks", "compact criti
 picture("sheets/paper.jpg", width=1220)
 
 # %% [markdown]
-# Compare the two pictures of each column. Noise or photograph, L-BFGS or Adam, one size or a pyramid: each of these changes the painting
-# more than the critic does. In the last column the moon has come to the same corner twice; the bands across the sky differ most.
+# Compare the two pictures of each column. Another start (noise or photograph) or a pyramid changes the painting more than another critic
+# does. Another optimiser changes it about as much. In both pictures of the last column the moon is in the upper right corner; the bands
+# across the sky differ most.
 #
 # ## Make your own
 #
