@@ -69,7 +69,8 @@ picture("desks/playground.jpg")
 # - **styles**: each has a share. Pull up two or three, and they mix.
 # - **from one to another** walks between two styles.
 # - **before | after** wipes the photograph over the painting.
-# - **keep colours** paints with the brush of the style and the palette of the photograph.
+# - **keep colours** paints with the strokes of the style and the colours of the photograph.
+# - **polish** finishes the picture by a few steps of optimisation (notebook 04). It takes seconds.
 #
 # While a slider moves, the picture is painted small; when it has rested for a moment, at full size.
 
