@@ -25,7 +25,7 @@ STYLE_LAYERS = {
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Which critic, which of its layers, and the weights of the losses; for painting by optimisation and for training."""
+    """Which critic, which of its layers, and the weights of the losses; for painting and for training."""
 
     style_weight: Weight = 80.0  # weight of the style loss
     content_weight: Weight = 1.0  # weight of the content loss
