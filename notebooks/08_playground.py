@@ -65,7 +65,7 @@ picture("desks/playground.jpg")
 # %% [markdown]
 # Run the cell below, and move something:
 #
-# - **strength** goes from the photograph to the full style.
+# - **strength** goes from the photograph to the full style; **stroke size** makes the strokes larger.
 # - **styles**: each has a share. Pull up two or three, and they mix.
 # - **from one to another** walks between two styles.
 # - **before | after** wipes the photograph over the painting.
