@@ -22,8 +22,8 @@
 # By optimisation each of these takes half a minute or more. Here six networks, one for each style, painted each in less than a second.
 # **What did they have to learn beforehand?**
 #
-# **You will learn** how to build, train and use such a network; what its training loop looks like, written out once; and how to train in
-# earnest on a Colab or Kaggle GPU without losing anything.
+# **You will learn** how to build, train and use such a network; what its training loop looks like, written out once; and how to train
+# for hours on a Colab or Kaggle GPU without losing anything.
 #
 # About 1½ minutes on two CPU cores · Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)
 
@@ -257,12 +257,12 @@ config = nst.TrainConfig(
 
 
 # %%
-def pull_the_plug(state) -> None:
+def stop_early(state) -> None:
     if state.step == steps // 4:
         signal.raise_signal(signal.SIGINT)
 
 
-stopped = nst.train(config, callback=pull_the_plug)
+stopped = nst.train(config, callback=stop_early)
 print(*sorted(path.name for path in config.folder.iterdir()), config.save_model.name)
 
 # %% [markdown]
@@ -338,8 +338,8 @@ else:
     keep = Path("nstlib_models")
 
 full = dict(style="great_wave", save_model=keep / "my_style.safetensors", network=nst.TransformerConfig(width=32))
-in_earnest = False  # change to True on a GPU
-if in_earnest:
+long_training = False  # change to True on a GPU
+if long_training:
     config = nst.TrainConfig(dataset=nst.fetch_coco("val2017"), epochs=8, batch_size=8, **full)
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ and torch.cuda.device_count() > 1:
         from accelerate import notebook_launcher
@@ -366,7 +366,7 @@ if in_earnest:
 #
 # | you see | try |
 # |---|---|
-# | the photograph, recoloured | a larger `style_weight` |
+# | the photograph, only in other colours | a larger `style_weight` |
 # | style everywhere, content gone | a larger `content_weight`; only the finer of the content layers, `("relu2_2",)` |
 # | a fine weave in flat areas | more steps, a larger `stability_weight` |
 # | strokes too small or too large | a larger or smaller `style_size` |
@@ -409,7 +409,7 @@ if in_earnest:
 #
 # <details><summary>Solution</summary>
 #
-# After some 60 steps the palette has turned; the brush takes longer.
+# After some 60 steps the colours are those of the glass; the strokes take longer.
 #
 # ```python
 # show(quick("again", init_model="starry_night"))
