@@ -59,8 +59,8 @@ show(nst.load_image("starry_night"), ["Vincent van Gogh, The Starry Night, 1889"
 # ## Which features occur together?
 #
 # What would you recognise in any corner of this painting? A brush stroke in *The Starry Night* is blue **and** curved **and** has a
-# thin bright edge. A style is a list of things that occur together. So for
-# each pair of channels $i, j$ we ask: do they answer at the same places? Multiply them place by place and add up. With the
+# thin bright edge. A style is a list of things that occur together. So for each pair
+# of channels $i, j$ we ask: do they answer at the same places? Multiply them place by place and add up. With the
 # features flattened to a matrix $F$ of $C$ rows (channels) and $H\cdot W$ columns (places $k$), that is one matrix product, the
 # **Gram matrix**:
 #

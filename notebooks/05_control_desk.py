@@ -114,7 +114,7 @@ show(frames, titles, columns=3, height=170)
 
 # %% [markdown]
 # And here each layer is used alone. The first gives the colours and a fine grain. The deep ones give long strokes, and `relu3_4` lets
-# the photograph's colours through:
+# some of the photograph's colours through:
 
 # %%
 base = nst.GatysConfig(backbone="compact", style_weight=300)

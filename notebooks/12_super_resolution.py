@@ -137,7 +137,8 @@ show(
 # %% [markdown]
 # Edges are sharper, and no step of optimisation was needed. But skin and hair are smooth, as if painted. Notebook 06 says why:
 # many large pictures belong to one small picture. The network cannot know which of them you have in mind. The best bet for the
-# pixels is their *mean* (for this loss, the median), and the mean of many hairs in different places is a smooth surface.
+# pixels is the *mean* of all these pictures (strictly, for this loss, the median), and the mean of many hairs in different places is a
+# smooth surface.
 #
 # ## Asked for the features
 #
@@ -201,7 +202,7 @@ show(
 )
 
 # %% [markdown]
-# Two things have happened. Eyes, mouth and hair have more contrast. And there is a **grid** over the second picture, with a period
+# Two things have changed. Eyes, mouth and hair have more contrast. And there is a **grid** over the second picture, with a period
 # of four pixels. Its cause is the critic. It averages 2×2 pixels, twice, and cannot see some patterns with this period. The
 # network paints in cells of 4×4 pixels, so it soon finds such a pattern. The cure is to cut 0 to 3 pixels off at the top and
 # at the left, at random, before the critic looks: then its cells and the network's lie differently each time. The library trains
@@ -331,7 +332,7 @@ show([g[box] for g in guesses], ["bicubic", "for the pixels", "for features", "t
 # nst paint photo.jpg --model starry_night --size 1024 --enlarge
 # ```
 #
-# The last line paints at 1024 pixels and enlarges the painting four times. Here with a smaller one:
+# The last line paints at 1024 pixels and enlarges the painting four times. The next cell does the same with a smaller painting:
 
 # %%
 painted = nst.paint("cat", "starry_night", size=160)

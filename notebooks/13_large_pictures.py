@@ -259,8 +259,8 @@ show(paintings, ["300 pixels: broad strokes", "600 pixels", "1,500 pixels: a fin
 #
 # ## A poster
 #
-# Below are the whole, and a piece of it in which each pixel is shown. The forms and the yellow strokes come from the small first pass.
-# The fine weave in the piece is what the last pass adds.
+# Below are the whole, and a piece of it in which each pixel is shown. The broad strokes come from the first passes. The fine weave
+# that you see in the piece comes from the last one.
 
 # %%
 poster = nst.paint("coffee", net, size=2400, stroke_size=4)
