@@ -3,27 +3,24 @@
 import math
 from dataclasses import replace
 from importlib import import_module
-from itertools import pairwise
 
 import pytest
 import torch
-from PIL import Image
 
 from nstlib.critic.extractor import FeatureExtractor
 from nstlib.critic.losses import LossConfig, PerceptualLoss
-from nstlib.devices import best_device
-from nstlib.errors import ImageError
 from nstlib.painting.gatys import GatysConfig, GatysPainter
 from nstlib.painting.memory import Need
-from nstlib.painting.stylize import Film, pyramid, stylize
-from nstlib.pictures.colour import recolour
+from nstlib.painting.stylize import pyramid, stylize
+from nstlib.pictures.colour import METHODS, recolour
 from nstlib.pictures.files import save_image
 from nstlib.pictures.pixels import resize
 from nstlib.pictures.samples import load_image
 
 pytestmark = pytest.mark.numeric
 stylize_room = import_module("nstlib.painting.stylize")  # its name is also its function's
-QUICK = GatysConfig(backbone="compact", size=32, smallest=16, steps=3, device="cpu")
+# two scales, for of so small a picture the usual third is hardly smaller than the second
+QUICK = GatysConfig(backbone="compact", size=32, smallest=16, steps=3, style_scales=(1.0, 0.5), device="cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -69,13 +66,6 @@ def test_pyramid(long_side, smallest, sizes):
     assert pyramid(long_side, smallest) == sizes
 
 
-@pytest.mark.parametrize("long_side", [17, 100, 333, 512, 1023, 4000])
-def test_pyramid_ends_exactly_and_never_leaps(long_side):
-    sizes = pyramid(long_side, 16)
-    assert sizes[0] == 16 and sizes[-1] == long_side
-    assert all(a < b <= 1.6 * a + 1 for a, b in pairwise(sizes))
-
-
 @pytest.mark.parametrize(
     ("shape", "size", "expected"),
     [
@@ -92,11 +82,6 @@ def test_output_has_the_size_asked_for(style, shape, size, expected):
     painted = stylize(torch.rand(1, 3, *shape), style, replace(QUICK, size=size, steps=1))
     assert painted.shape == (1, 3, *expected) and painted.dtype == torch.float32
     assert is_picture(painted)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 90), (64, 64)])
-def test_style_of_any_shape(content, shape):
-    assert is_picture(stylize(content, torch.rand(1, 3, *shape), QUICK))
 
 
 @pytest.mark.parametrize(("scale", "sides"), [(1, [16, 25, 40]), (0.8, [16, 20, 32]), (2, [32, 50, 80])])
@@ -196,7 +181,7 @@ def test_start(content, style, tmp_path, init):
     assert painted.shape == content.shape
 
 
-@pytest.mark.parametrize("method", ["luminance", "mean", "histogram"])
+@pytest.mark.parametrize("method", METHODS[1:])
 def test_colours_of_the_content_are_kept(style, method, monkeypatch):
     """By luminance the painting takes the photograph's colours, else the style does before it is painted."""
     content, set_styles, seen = torch.rand(1, 3, 24, 32), PerceptualLoss.set_styles, []
@@ -215,11 +200,6 @@ def test_colours_of_the_content_are_kept(style, method, monkeypatch):
         assert (means[2] - means[1]).abs().max() > 0.3
 
 
-def test_transparency_is_flattened_on_white(style):
-    glass = Image.new("RGBA", (32, 24), (0, 0, 0, 0))
-    assert torch.equal(stylize(glass, style, replace(QUICK, steps=0)), torch.ones(1, 3, 24, 32))
-
-
 # ── several styles and masks ────────────────────────────────────────────────────────────────────────
 
 
@@ -235,7 +215,7 @@ def test_masks_keep_styles_apart(content, tmp_path):
     left[..., :16] = 1
     masks = tuple(save_image(mask, tmp_path / f"{i}.png") for i, mask in enumerate((left, 1 - left)))
     red, blue = (torch.tensor(c).view(1, 3, 1, 1).expand(1, 3, 16, 16) for c in ((0.9, 0.1, 0.1), (0.1, 0.1, 0.9)))
-    settings = replace(QUICK, mask=masks, steps=80, content_weight=0, init="noise")
+    settings = replace(QUICK, mask=masks, steps=30, content_weight=0, init="noise")
     painted = stylize(content, [red, blue], settings)
     redness = (painted[:, 0] - painted[:, 2]).mean(1)[0]  # (32,)
     assert redness[:14].mean() > 0.1 and redness[18:].mean() < -0.1
@@ -342,12 +322,6 @@ def test_a_stopped_painter_goes_on_with_other_weights(painter, spoil):
     assert painting.lr == QUICK.lr
 
 
-def test_stylize_survives_an_ever_bad_loss(content, style, spoil):
-    spoil(range(10**6))
-    painted = stylize(content, style, replace(QUICK, steps=12))
-    assert painted.shape == content.shape and is_picture(painted)
-
-
 @pytest.mark.parametrize("after", [1, 4])
 def test_interrupt_keeps_the_picture_so_far(content, style, after):
     seen = []
@@ -370,26 +344,9 @@ def test_callback_sees_every_step(content, style):
     assert set(seen[0].losses) == {"content", "style", "tv", "total"}
 
 
-def test_film(content, style, tmp_path):
-    film = Film(every=2, size=20)
-    stylize(content, style, QUICK, film)
-    with Image.open(film.save(tmp_path / "film.gif")) as saved:
-        assert saved.size == (20, 15) and len(film.frames) == 5 and saved.n_frames > 1
-
-
-def test_bad_arguments(content, style, photo_file):
-    with pytest.raises(ValueError, match="1 masks for 2 styles"):
-        stylize(content, [style, style], replace(QUICK, mask=(photo_file,)))
-    with pytest.raises(ValueError, match="style_blend"):
-        stylize(content, style, replace(QUICK, style_blend=(1, 1)))
-    with pytest.raises(ValueError, match="style"):
-        stylize(content, [], QUICK)
-    with pytest.raises(ImageError, match="nosuch"):
-        stylize(content, style, replace(QUICK, init="nosuch.png"))
+def test_a_start_of_another_shape_is_refused(content, style):
     with pytest.raises(ValueError, match=r"image: has shape \(1, 3, 20, 16\), must have the content's"):
         GatysPainter(content, [style], QUICK, image=style)
-    with pytest.raises(ValueError, match="device='abacus'"):
-        best_device("abacus")
 
 
 # ── posters ─────────────────────────────────────────────────────────────────────────────────────────

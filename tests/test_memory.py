@@ -18,6 +18,7 @@ from nstlib.painting.memory import Need, paint_need, shrink_to_memory, stylize_n
 from nstlib.painting.models import save_transformer
 from nstlib.painting.network import TransformerConfig, TransformerNet
 from nstlib.painting.stylize import stylize
+from nstlib.pictures.colour import METHODS
 from nstlib.pictures.pixels import MARGIN, scale_to_long_side
 from nstlib.screen import cli
 
@@ -71,7 +72,7 @@ def test_tiles_need_less_where_the_picture_is_large(net, loss):
         assert need(True)(SHAPES[-1]) < 0.6 * need()(SHAPES[-1])
 
 
-@pytest.mark.parametrize("preserve_colour", ["none", "luminance", "mean", "histogram"])
+@pytest.mark.parametrize("preserve_colour", METHODS)
 def test_what_does_not_fit_is_painted_in_tiles(preserve_colour, net, noise, monkeypatch):
     """Colours too: the mean and covariance are sums; a histogram is taken of levels."""
     monkeypatch.setenv("NSTLIB_PRECISION", "float32")

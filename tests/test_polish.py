@@ -12,10 +12,8 @@ from nstlib.pictures import samples
 
 
 @pytest.fixture
-def net() -> nst.TransformerNet:
-    torch.manual_seed(1)
-    layout = nst.TransformerConfig(width=4, residual_blocks=1, styles=("swirl", "ink"))
-    return nst.TransformerNet(layout).eval().requires_grad_(False)
+def net(studio) -> nst.TransformerNet:
+    return studio
 
 
 class Recorder(torch.nn.Module):
@@ -126,8 +124,3 @@ def test_painting_from_the_networks_start():
     for styles, wrong in ((["swirl", "nosuch"], "nosuch"), (["studio"], "studio"), ([b"PNG"], "a picture in memory")):
         with pytest.raises(ValueError, match=f"no network paints {wrong}; there are .*swirl"):
             network_of(styles)
-
-
-def test_presets_have_one_scale():
-    for preset in nst.PRESETS.values():
-        assert nst.LossConfig(**preset).style_scales == (1.0,)

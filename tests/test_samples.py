@@ -8,7 +8,7 @@ import socket
 import pytest
 from PIL import Image
 
-from nstlib import ImageError, load_image, open_image, sample_names
+from nstlib import load_image, open_image, sample_names
 from nstlib.pictures.samples import MASTERPIECES, PAINTINGS, PHOTOGRAPHS
 
 
@@ -46,12 +46,6 @@ def test_paintings(name, offline):
 def test_names_are_listed_once():
     names = [name for group in sample_names().values() for name in group]
     assert len(names) == len(set(names)) == len(PHOTOGRAPHS) + len(PAINTINGS.keys() | MASTERPIECES.keys())
-
-
-@pytest.mark.parametrize("name", ["no_such_sample", "n" * 5000])
-def test_unknown_name(name):
-    with pytest.raises(ImageError):
-        load_image(name)
 
 
 def test_a_file_comes_before_a_sample_and_a_folder_does_not(tmp_path, monkeypatch):

@@ -3,9 +3,9 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -91,14 +91,6 @@ def test_the_smallest_sizes():
     for name, value in {"size": 15, "smallest": 15}.items():
         with pytest.raises(ValueError, match=f"^{name}={value}"):
             GatysConfig(**{name: value})
-
-
-def test_only_photographs_and_style_must_be_said():
-    config = TrainConfig(dataset=Path("photos"), style="ink")
-    assert config.network.width == 16
-    assert config.steps is config.max_photos is config.precision is config.device is None
-    folders = [replace(config, **changes).folder for changes in ({}, {"save_model": "a/net.safetensors"})]
-    assert folders == [Path("model"), Path("a/net")] and replace(config, checkpoint_dir="b").folder == Path("b")
 
 
 @pytest.mark.parametrize(("changes", "steps"), [({}, 6), ({"max_photos": 5}, 3), ({"epochs": 0.01}, 1)], ids=str)
@@ -266,6 +258,7 @@ def test_one_precision_after_another(config):
 
 def test_sheets_and_states(config, monkeypatch):
     monkeypatch.setattr("nstlib.training.runs.VALIDATION", ("cat", "astronaut"))
+    monkeypatch.setattr("nstlib.training.runs.HEIGHT", 256)
     states = []
     train(replace(config, log_every=3), states.append)
     assert [state.step for state in states] == [3, 5, 6, 9, 10, 12]
@@ -342,12 +335,9 @@ def test_batch_norm_learns_nothing_from_the_sheets(config):
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        {"accumulate": 2},
-        {"precision": "bf16"},
+        {"accumulate": 2, "workers": 1},
+        {"precision": "bf16", "style": ("swirl", "ink")},
         {"network": replace(TINY, norm="batch")},
-        {"workers": 1},
-        {"style": ("swirl", "ink")},
         {"style": None, "objective": "perceptual", "image_size": 64},
     ],
     ids=str,
@@ -553,14 +543,6 @@ def test_a_gpu_of_many_is_the_one_that_was_named(config, monkeypatch):
     assert chosen == [torch.device("cuda:1")]
 
 
-def test_log_that_was_cut_short(config):
-    cut(config, 7)
-    with open(config.folder / "log.jsonl", "a") as file:
-        file.write('{"step": 8, "cont')
-    train(config)
-    assert [line["step"] for line in log(config)] == list(range(1, 13))
-
-
 # ── a loss that is not finite ───────────────────────────────────────────────────────────────────────
 
 
@@ -652,13 +634,11 @@ def test_photographs_damaged_since_are_named_once(config, tmp_path, capsys):
 # ── processes ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def start(config, before="", times=1, **environment):
-    """A process, in a group of its own, that trains; Python's warnings are errors in it."""
-    names = "TrainConfig, TransformerConfig, train"
-    code = f"{before}\nfrom pathlib import *\nfrom nstlib import {names}\n" + f"train({config!r})\n" * times
+def start(*command):
+    """A process, in a group of its own, with one thread."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        [sys.executable, *map(str, command)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -684,79 +664,76 @@ def logged(config):
     return path.read_text().count("\n") if path.exists() else 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stop_signals(config, number):
-    """To the whole group, as a terminal, timeout or a batch system sends them, and so to the readers too."""
-    config = replace(config, steps=60, checkpoint_every=1000, workers=1)
-    process = start(config)
-    wait_until(lambda: logged(config) >= 7, process)
-    os.killpg(process.pid, number)
-    out = finish(process)
-    step = torch.load(config.folder / "state.pth", weights_only=True)["count"]
-    assert 7 <= step < 60 and f"stopped at step {step} of 60; the same command goes on from there" in out
-    assert load_transformer(config.save_model).card["steps"] == step
-    train(config)
-    train(elsewhere(config))
-    assert same(weights(config), weights(elsewhere(config))) and log(config) == log(elsewhere(config))
-
-
-NOTE_GRADIENTS = """
-import os, pathlib, torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
-path = pathlib.Path({folder!r}) / f"gradient{{os.environ['RANK']}}.pt"
-def note(optimiser, given, named):
-    if not path.exists():
-        torch.save([p.grad for p in optimiser.param_groups[0]["params"]], path)
-register_optimizer_step_pre_hook(note)
+ABSENT = ("pooch", "matplotlib", "IPython", "ipywidgets", "tyro", "requests", "torchvision")
+TWICE = """
+import sys
+sys.modules |= dict.fromkeys({absent})
+from pathlib import *
+from nstlib import TrainConfig, TransformerConfig, train
+train({config})
+train({config})
 """
 
 
-def start_two(config, before=""):
-    """Two processes that train together, as torchrun starts them; when stopped, once more."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-    return [start(config, before, times=2, RANK=rank, LOCAL_RANK=rank, **common) for rank in "01"]
+def test_stop_signals(config):
+    """To the whole group, as a terminal, timeout or a batch system sends them, and so to the readers too.
+
+    Training needs no notebook's nor download packages, and Python warns of nothing.
+    """
+    config = replace(config, steps=1000, checkpoint_every=1000, workers=1)
+    process, steps = start("-W", "error", "-c", TWICE.format(absent=ABSENT, config=config)), []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        enough = logged(config) + 7
+        wait_until(lambda enough=enough: logged(config) >= enough, process)
+        os.killpg(process.pid, number)
+        steps.append(logged(config))
+    out = finish(process)
+    said = [int(n) for n in re.findall(r"stopped at step (\d+) of 1000; the same command goes on from there", out)]
+    assert all(before <= step < 1000 for before, step in zip(steps, said, strict=True))
+    assert f"going on from step {said[0]} " in out
+    assert [line["step"] for line in log(config)] == [*range(1, said[1] + 1)]
+    assert load_transformer(config.save_model).card["steps"] == said[1]
+    alone = Trainer(elsewhere(replace(config, workers=0)))
+    alone.step(said[1])
+    assert same(weights(config), alone.net.state_dict())
 
 
-def test_two_processes_are_one_with_a_larger_batch(config):
-    """The first step to the rounding, who saves, and that both stop at one step; the rest is accelerate's."""
+TWO = """
+import os, torch, warnings
+from pathlib import *
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from nstlib import TrainConfig, TransformerConfig
+from nstlib.screen.cli import train_command
+warnings.simplefilter("error")
+rank = os.environ["RANK"]
+Path(f"pid{{rank}}").write_text(str(os.getpid()))
+def note(optimiser, given, named):
+    if not Path(f"gradient{{rank}}.pt").exists():
+        torch.save([p.grad for p in optimiser.param_groups[0]["params"]], f"gradient{{rank}}.pt")
+register_optimizer_step_pre_hook(note)
+train_command({config})
+"""
+
+
+def test_two_processes_are_one_with_a_larger_batch(config, here):
+    """As accelerate's own command starts them: the first step to the rounding, who saves and speaks, that both stop
+    at one step, and that the same command goes on from there; the rest is accelerate's."""
     config = replace(config, steps=40, checkpoint_every=15, stability_weight=0.0)  # moves differ by process
-    folder = config.save_model.parent
-    processes = start_two(config, NOTE_GRADIENTS.format(folder=str(folder)))
-    wait_until(lambda: logged(config) >= 7, *processes)
-    processes[1].send_signal(signal.SIGTERM)  # to one: both stop, at the same step
-    main, other = map(finish, processes)
-    assert "stopped at step" in main and "going on from step" in main and other == ""
+    Path("script.py").write_text(TWO.format(config=config))
+    command = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 script.py"
+    first = start(*command.split())
+    wait_until(lambda: logged(config) >= 7, first)
+    os.kill(int(Path("pid1").read_text()), signal.SIGTERM)  # to one: both stop, at the same step
+    out = [finish(first), finish(start(*command.split()))]
+    assert out[0].count("stopped at step") == out[1].count("going on from step") == 1
+    assert [said.count("paint with `nst paint") for said in out] == [1, 1]  # the other process is quiet
     alone = Trainer(elsewhere(replace(config, batch_size=4)))
     with gradients() as seen:
         expected = alone.step()
-    first, second = (torch.load(folder / f"gradient{rank}.pt") for rank in "01")
+    first, second = (torch.load(f"gradient{rank}.pt") for rank in "01")
     assert all(map(torch.equal, first, second))  # what moves the weights is the same in both, to the bit
     assert apart(first, seen[0][1]) < 1e-3
     found = log(config)
     assert [line["step"] for line in found] == list(range(1, 41))
     assert {name: found[0][name] for name in expected.losses} == pytest.approx(expected.losses, rel=1e-3)
     assert load_transformer(config.save_model).card["pictures_per_step"] == 4 == alone.pictures_per_step
-
-
-def test_accelerate_launch(config):
-    """The command itself, on two processes of the CPU; the second time it goes on from the first."""
-    command = "accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 -m nstlib.screen.cli"
-    command += " train --image-size 32 --style-size 32 --batch-size 2 --workers 0 --device cpu --width 4"
-    command += f" --dataset {config.dataset} --style {config.style} --save-model {config.save_model} --steps"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    for steps in ("2", "4"):
-        line = [sys.executable, "-m", *command.split(), steps]
-        out = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
-        assert out.returncode == 0, out.stderr
-    assert out.stdout.count("going on from step 2 of 4") == 1  # the other process is quiet
-    card = load_transformer(config.save_model).card
-    assert card["pictures_per_step"] == 4 and card["steps"] == 4
-
-
-def test_training_needs_no_notebook_nor_download_packages(config):
-    absent = ("pooch", "matplotlib", "IPython", "ipywidgets", "tyro", "requests")
-    process = start(replace(config, steps=1), f"import sys; sys.modules |= dict.fromkeys({absent})")
-    finish(process)
-    assert load_transformer(config.save_model).card["steps"] == 1

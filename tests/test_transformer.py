@@ -1,10 +1,6 @@
 """The fast network: any size in and out, files that come back as they went, and other people's checkpoints."""
 
-import itertools
-import re
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +13,11 @@ from torch import nn
 
 from nstlib.errors import CheckpointError
 from nstlib.painting import fast, models
-from nstlib.painting.export import export_onnx
 from nstlib.painting.fast import paint
 from nstlib.painting.models import load_transformer, model_files, save_transformer
 from nstlib.painting.network import TransformerConfig, TransformerNet
-from nstlib.pictures.samples import load_image, open_image
+from nstlib.pictures.colour import METHODS
+from nstlib.pictures.samples import load_image
 
 pytestmark = pytest.mark.numeric
 SMALL = {"width": 4, "residual_blocks": 1}
@@ -145,22 +141,6 @@ def test_file_is_float16(tmp_path):
     assert kinds.pop("num_batches_tracked") == torch.int64  # a count
     assert set(kinds.values()) == {torch.float16}
     assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
-
-
-def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
-    path = save_transformer(small(), tmp_path / "net.safetensors")
-    before = path.read_bytes()
-
-    def full(aside, data):
-        with open(aside, "wb") as file:
-            file.write(data[:99])
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(CheckpointError, match=r"net.safetensors: cannot be written \(no space left\)"):
-        save_transformer(small(width=5), path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["net.pth", "net"])
@@ -402,12 +382,6 @@ def test_paint_size(size, shape, photo_file):
     assert painted.std() > 0.01 and not painted.is_inference()  # which could not be used in training
 
 
-def test_paint_by_names_of_files(photo_file, tmp_path):
-    net = small()
-    path = save_transformer(net, tmp_path / "net.safetensors")
-    torch.testing.assert_close(paint(str(photo_file), str(path)), paint(photo_file, net), rtol=0, atol=0.01)
-
-
 def test_a_network_by_name_paints_on_the_best_device(photo_file, tmp_path, monkeypatch):
     """One that is given as it is paints where it is."""
     asked, path = [], save_transformer(small(), tmp_path / "net.safetensors")
@@ -417,58 +391,12 @@ def test_a_network_by_name_paints_on_the_best_device(photo_file, tmp_path, monke
     assert asked == [1]
 
 
-@pytest.mark.parametrize("method", ["luminance", "mean", "histogram"])
+@pytest.mark.parametrize("method", METHODS[1:])
 def test_paint_keeps_the_colours(method):
     green = np.full((24, 32, 3), (100, 160, 90), dtype=np.uint8)
     mean, (painted, kept) = load_image(green).mean((2, 3)), (paint(green, small(), None, m) for m in ("none", method))
     hue, expected = ((colour[:, 1] - colour[:, 0]).item() for colour in (kept.mean((2, 3)), mean))
     assert abs(hue - expected) < 0.02 < abs((painted.mean((2, 3)) - mean).diff()[0, 0].item())
-
-
-def test_paint_flattens_transparency_on_white():
-    pixels = np.zeros((20, 24, 4), dtype=np.uint8)  # black, and all of it transparent
-    torch.testing.assert_close(paint(pixels, small()), paint(np.full((20, 24, 3), 255, np.uint8), small()))
-    assert open_image(pixels).mode == "RGBA"
-
-
-# ── export ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("styles", [(), ("ink", "swirl")])
-def test_onnx_paints_alike(styles, tmp_path):
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    net, blends = small(styles=styles), [None]
-    session = onnxruntime.InferenceSession(export_onnx(net, tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
-    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
-    if styles:
-        assert session.get_modelmeta().custom_metadata_map["styles"] == "ink,swirl"
-        blends = [net.blend("ink"), net.blend({"ink": 1, "swirl": 2}, 0.4), net.blend(strength=0)]
-    for size, blend in itertools.product([(16, 16), (37, 101), (128, 90)], blends):
-        given = {"picture": picture(*size).numpy()} | ({"blend": blend.numpy()} if styles else {})
-        with torch.inference_mode():
-            expected = net(picture(*size), blend)
-        (painted,) = session.run(["painting"], given)
-        torch.testing.assert_close(torch.from_numpy(painted), expected, rtol=0, atol=1e-3)  # float32, two engines
-
-
-def test_onnx_ending(tmp_path):
-    with pytest.raises(CheckpointError, match=r"net\.pth: is written as \.onnx"):
-        export_onnx(small(), tmp_path / "net.pth")
-
-
-def test_onnx_needs_more_packages(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(CheckpointError, match=re.escape("pip install 'nstlib[export]'")):
-        export_onnx(small(), tmp_path / "net.onnx")
-
-
-def test_onnx_into_no_folder(tmp_path, monkeypatch):
-    pytest.importorskip("onnxscript")
-    program = SimpleNamespace(save=lambda path: path.write_bytes(b"onnx"))
-    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: program)  # which takes seconds
-    with pytest.raises(CheckpointError, match=r"net\.onnx: cannot be written"):
-        export_onnx(small(), tmp_path / "no" / "net.onnx")
 
 
 def test_paint_has_a_mirrored_margin():
@@ -499,11 +427,6 @@ def test_two_passes_take_away_what_is_locked_to_the_grid():
     torch.testing.assert_close(paint(photo, net), photo)
     with pytest.raises(ValueError, match="passes"):
         paint(photo, net, passes=3)
-
-
-@pytest.mark.parametrize("side", [1, 2, 3])
-def test_tiny_pictures_are_painted_in_two_passes(side):
-    assert paint(torch.rand(1, 3, side, side), small()).shape == (1, 3, side, side)
 
 
 @pytest.mark.parametrize("styles", [(), ("a", "b")])

@@ -73,7 +73,7 @@ class Reel:
     def _tidy(self) -> None:
         """Remove the pictures that are in a piece; but for the last, from which the next frame is painted."""
         encoded = len(self.pieces) * PIECE
-        for file in [*self.folder.glob("*.png"), *self.folder.glob(".*.part*")]:
+        for file in {*self.folder.glob("*.png"), *self.folder.glob(".*.part*")}:  # a killed run's may be both
             if not file.stem.isdigit() or int(file.stem) < encoded - 1:
                 file.unlink()
 

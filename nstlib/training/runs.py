@@ -28,6 +28,7 @@ from ..storage import check_name, hold, load_plain, sweep, write_aside, writing
 from .config import TrainConfig, TrainState
 
 VALIDATION = ("astronaut", "cat", "coffee", "rocket")  # on the sample sheets
+HEIGHT = 256  # of each there, pixels
 
 
 def claim_folder(run: Path, model: Path, owner: object) -> None:
@@ -158,7 +159,7 @@ def card(config: TrainConfig, critic: str, styles: tuple[str, ...]) -> dict:
 def save_sheet(folder: Path, net: TransformerNet | UpscaleNet, names: tuple[str, ...], step: int) -> Path:
     """Save the validation photographs as the network paints or enlarges them now."""
     painted, device = [], next(net.parameters()).device
-    height, blends = 256, [()]
+    height, blends = HEIGHT, [()]
     if getattr(net.config, "styles", ()):
         height, blends = 96, [(net.blend(name),) for name in names]
     for name in VALIDATION:

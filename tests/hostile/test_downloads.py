@@ -101,6 +101,7 @@ def server(tmp_path, monkeypatch, serve):
     monkeypatch.setattr(downloads, "COCO", host)
     monkeypatch.setattr(downloads, "COCO_SPLITS", {"val2017": hashlib.sha256(archive()).hexdigest()})
     monkeypatch.setenv("NSTLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("requests.sessions.DEFAULT_REDIRECT_LIMIT", 3)  # of 30: to go in a circle takes seconds
     return server
 
 

@@ -41,6 +41,7 @@ def training(photos: Path, folder: Path) -> list[str]:
 def painting(photos: Path, output: Path) -> list[str]:
     """A painting of 2 × 20 steps."""
     flags = ["--size", "32", "--smallest", "20", "--steps", "20", "--backbone", "compact", "--device", "cpu"]
+    flags += ["--style-scales", "1.0"]
     return ["stylize", str(photos / "1.png"), "--style", str(photos / "0.png"), *flags, "--output", str(output)]
 
 
@@ -186,6 +187,25 @@ def test_leftovers_of_killed_paintings_go_after_an_hour(photos, victims, tmp_pat
     assert {path.name for path in output.parent.iterdir()} == {"painted.png", ".painted-notes.part.txt"}
 
 
+def test_a_killed_film_goes_on(photos, victims, tmp_path, survived, times):
+    pytest.importorskip("cv2")
+    rng, count = random.Random(10), 0
+    (tmp_path / "frames").mkdir()
+    for i in range(5):
+        Image.open(photos / f"{i}.png").resize((48, 40)).save(tmp_path / "frames" / f"{i}.png")
+    arguments = ["paint", str(tmp_path / "frames"), "--model", "woodblock", "--device", "cpu", "--output"]
+    victims.finish([*arguments, str(tmp_path / "whole.gif")])
+    while count < 10 * times:
+        film = tmp_path / f"film{count}.gif"
+        while status := victims.run([*arguments, str(film)], operation=(rng.randint(1, 40), str(tmp_path / ".film"))):
+            assert status in KILLED, victims.output.read_text()
+            count += 1
+        assert film.read_bytes() == (tmp_path / "whole.gif").read_bytes()
+        film.unlink()
+        assert not list(tmp_path.glob(".film*"))
+    survived("interrupted work", "a film killed between two operations on files, and gone on with", count)
+
+
 # ── two runs, one folder ────────────────────────────────────────────────────────────────────────────
 
 
@@ -312,7 +332,8 @@ def test_a_training_on_a_full_disk_stops_with_a_line_and_goes_on_later(
     rng, write_log, stopped = random.Random(8), runs.write_log, 0
     victims.finish(training(photos, tmp_path / "whole"))
     expected = result(tmp_path / "whole")
-    monkeypatch.setattr("nstlib.training.runs.VALIDATION", ("cat",))
+    monkeypatch.setattr(runs, "VALIDATION", ("cat",))
+    monkeypatch.setattr(runs, "HEIGHT", 64)  # as in warm.py
     for _ in range(8 * times):
         folder, at, left = disk.folder / "run", rng.choice([2, 3, 6, 8, 9, 12]), rng.randint(1, 150_000)
 

@@ -39,7 +39,7 @@ def is_flat(act, count: int) -> bool:
 
 def test_pictures(survived):
     rng = random.Random(1)
-    net = TransformerNet(TransformerConfig(width=4, residual_blocks=1)).eval().requires_grad_(False)
+    net = TransformerNet(TransformerConfig(width=2, residual_blocks=0)).eval().requires_grad_(False)
 
     def act():
         picture = torch.rand(1, 3, rng.randint(16, 80), rng.randint(16, 80))
@@ -51,7 +51,8 @@ def test_pictures(survived):
 
 def test_control_desk(monkeypatch, survived):
     monkeypatch.setattr(control_desk, "SIZES", (32,))
-    desk = ControlDesk(config=GatysConfig(backbone="compact", size=32, device="cpu"), seconds=0)
+    config = GatysConfig(backbone="compact", size=32, device="cpu", style_scales=(1.0,))
+    desk = ControlDesk(config=config, seconds=0)
     assert is_flat(desk.tick, 1000)
     assert desk.painter.count == 1000
     desk.close()

@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from contextlib import redirect_stdout
 
 from nstlib.screen import cli
@@ -46,7 +47,7 @@ def kill_at(operation: int, folder: str) -> None:
 
 
 def main() -> None:
-    runs.VALIDATION = ("cat",)  # one is enough on the sheets
+    runs.VALIDATION, runs.HEIGHT = ("cat",), 64  # one, and small, is enough on the sheets
     trainer.tqdm.monitor_interval = 0  # no thread, for those are not forked
     with redirect_stdout(sys.stderr):
         for arguments in json.loads(sys.argv[1]):
@@ -62,8 +63,10 @@ def main() -> None:
                 status = 0
             except SystemExit as end:
                 status = end.code
+            except BaseException:
+                traceback.print_exc()
             finally:
-                sys.stdout.flush()
+                sys.stdout.flush(), sys.stderr.flush()
                 os._exit(status)
         if seconds is not None:
             time.sleep(seconds)
