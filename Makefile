@@ -8,9 +8,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 1000
 UNIT := tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
 ELSEWHERE := SSE41-1 SSE41-2 AVX2-1 AVX2-2
+HALVES := notebooks-1 notebooks-2
 PARTS ?= unit hostile notebooks
 
-.PHONY: lab test unit unit-elsewhere $(ELSEWHERE) hostile notebooks browser bench lint figures paintings gallery stamp colab site clean
+.PHONY: lab test unit unit-elsewhere $(ELSEWHERE) hostile notebooks $(HALVES) browser bench lint figures paintings gallery stamp colab site clean
 .DEFAULT_GOAL := lab
 
 $(VENV)/ready: pyproject.toml
@@ -50,6 +51,10 @@ hostile: $(VENV)/ready  ## damaged files, killed runs, full disks, absurd number
 notebooks: $(VENV)/ready  ## execute every notebook and the solutions of its exercises, in copies
 	$(BIN)/python tests/tools/with_solutions.py
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 -W default build/executed/notebooks
+
+$(HALVES): $(VENV)/ready  # every other notebook: beside each other on two cores, for a second thread costs a third more
+	$(BIN)/python tests/tools/with_solutions.py $(subst notebooks-,,$@)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbmake --nbmake-timeout=1200 -W default build/executed-$(subst notebooks-,,$@)/notebooks
 
 browser: $(VENV)/ready  ## hands on the desks in JupyterLab and on the site's playground; skips without chromium
 	$(BIN)/python -m pytest tests/browser -rs

@@ -1,10 +1,11 @@
 """Copies of the notebooks to be executed, with the solutions of their exercises as cells; the folder is printed.
 
-python tests/tools/with_solutions.py      (make notebooks)
+python tests/tools/with_solutions.py [1|2]      (make notebooks; 1 or 2: every other one, from the first or the second)
 """
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import jupytext
@@ -30,15 +31,18 @@ def with_solutions(source: Path):
     return book
 
 
-def write_all(folder: Path) -> Path:
-    """All of them in `folder/notebooks`, beside the data they name."""
+def write_all(folder: Path, first: int = 0, step: int = 1) -> Path:
+    """All of them, or every other one, in `folder/notebooks`, beside the data they name."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "notebooks").mkdir(parents=True)
     (folder / "data").symlink_to(ROOT / "data")
-    for source in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py")):
+    for source in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.py"))[first::step]:
         nbformat.write(with_solutions(source), folder / "notebooks" / f"{source.stem}.ipynb")
     return folder / "notebooks"
 
 
 if __name__ == "__main__":
-    print(write_all(ROOT / "build" / "executed"))
+    if half := "".join(sys.argv[1:]):
+        print(write_all(ROOT / "build" / f"executed-{half}", int(half) - 1, 2))
+    else:
+        print(write_all(ROOT / "build" / "executed"))
