@@ -7,6 +7,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 1000
 UNIT := tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
+NUMERIC = $(shell grep -l mark.numeric tests/test_*.py)
 ELSEWHERE := SSE41-1 SSE41-2 AVX2-1 AVX2-2
 HALVES := notebooks-1 notebooks-2
 PARTS ?= unit hostile notebooks
@@ -43,7 +44,7 @@ unit-elsewhere: $(ELSEWHERE)  ## the numerical tests, as other x86 processors co
 
 $(ELSEWHERE): $(VENV)/ready
 	ATEN_CPU_CAPABILITY=$(if $(findstring AVX2,$@),avx2,default) ONEDNN_MAX_CPU_ISA=$(word 1,$(subst -, ,$@)) \
-	TEST_THREADS=$(word 2,$(subst -, ,$@)) $(BIN)/python -m pytest -m numeric $(UNIT)
+	TEST_THREADS=$(word 2,$(subst -, ,$@)) $(BIN)/python -m pytest -m numeric $(NUMERIC)
 
 hostile: $(VENV)/ready  ## damaged files, killed runs, full disks, absurd numbers; prints what was survived
 	$(BIN)/python -m pytest tests/hostile -rs

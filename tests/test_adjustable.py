@@ -48,6 +48,13 @@ def test_bad_mixes_are_named(net, styles):
         net.blend(styles)
 
 
+def test_a_network_of_one_style_has_no_strength(noise):
+    plain = TransformerNet(TINY)
+    for adjust in ({"strength": 0.5}, {"styles": "ink"}):
+        with pytest.raises(ValueError, match="one style"):
+            paint(noise, plain, **adjust)
+
+
 @pytest.mark.parametrize(
     "settings", [{"norm": "batch"}, {"legacy_range": True}, {"styles": ("a", "a")}, {"styles": (1,)}]
 )

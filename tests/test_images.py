@@ -369,3 +369,8 @@ def test_film(ending, tmp_path):
             film.seek(index)
             assert np.abs(np.asarray(film.convert("RGB")) / 255 - colour.view(3).numpy()).max() < 0.05
     assert parts(tmp_path) == []
+
+
+def test_a_film_is_gif_or_webp(noise, tmp_path):
+    with pytest.raises(ImageError, match=r"a\.mp4: cannot write"):
+        save_film([noise], tmp_path / "a.mp4")

@@ -543,6 +543,14 @@ def test_a_gpu_of_many_is_the_one_that_was_named(config, monkeypatch):
     assert chosen == [torch.device("cuda:1")]
 
 
+def test_log_that_was_cut_short(config):
+    cut(config, 7)
+    with open(config.folder / "log.jsonl", "a") as file:
+        file.write('{"step": 8, "cont')
+    train(config)
+    assert [line["step"] for line in log(config)] == list(range(1, 13))
+
+
 # ── a loss that is not finite ───────────────────────────────────────────────────────────────────────
 
 
