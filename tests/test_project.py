@@ -56,6 +56,14 @@ def from_conda(name: str) -> list[str]:
     return [line.split("#")[0].strip(" -") for line in body.splitlines() if line.strip().startswith("-")]
 
 
+def test_the_import_is_quick():
+    """What takes a second or more to import is imported where it is used."""
+    late = "torchvision torch._dynamo matplotlib ipywidgets av cv2 onnx".split()
+    code = f"import sys, nstlib; nstlib.paint; print([name for name in {late} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_conda_and_pip_install_the_same():
     conda = requirements("".join(f'"{line}"' for line in from_conda("dependencies")))
     conda = {CONDA_NAMES.get(name, name): bound for name, bound in conda.items()}

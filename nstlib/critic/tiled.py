@@ -4,13 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..devices import give_back
 from ..limits import Count, ImageBatch, checked
 from ..pictures.pixels import Box, at_scale, cut, tiles, widened
 from .extractor import FeatureExtractor
 from .guides import guides, normalised
 from .losses import LossConfig, PerceptualLoss, gram
 
-TILE = 384  # pixels: larger ones are hardly faster
+TILE = 256  # pixels: 384 take 0.9 of the time, and twice the memory
 
 
 class _Summed(torch.autograd.Function):
@@ -64,21 +65,19 @@ class TiledLoss(PerceptualLoss):
     @torch.no_grad()
     @checked
     def set_content(self, image: ImageBatch) -> None:
-        """Take the content features of `image (1, 3, H, W)` as the target, tile by tile.
-
-        They are kept as they are before the layer's head, which has more channels.
-        """
-        shape, self.content = image.shape[-2:], {name: [] for name in self.content_layers}
-        energy, count = dict.fromkeys(self.content_layers, 0.0), dict.fromkeys(self.content_layers, 0)
+        """Take the content features of `image (1, 3, H, W)` as the target, tile by tile."""
+        shape, self.content = image.shape[-2:], {}
+        whole, sizes = tuple((0, n) for n in shape), self._sizes(shape)
         for core, box in self._grid(shape):
             for name, x in self._features(cut(image, box), core, box, shape, self.content_layers).items():
-                feature = self.extractor.head(name, x)
-                energy[name], count[name] = energy[name] + feature.square().sum(), count[name] + feature.numel()
-                self.content[name].append(x.clone(memory_format=torch.channels_last))
-        self.content_size = {name: (energy[name], count[name]) for name in self.content_layers}
+                x = self.extractor.head(name, x)
+                if name not in self.content:
+                    self.content[name] = x.new_empty(1, *sizes[name], x.shape[1]).permute(0, 3, 1, 2)  # channels last
+                self._own(self.content[name], name, core, whole, shape).copy_(x)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The losses of `image (1, 3, H, W)`, as `PerceptualLoss` has them."""
+        give_back()
         grams, errors, differences = self._sums(image, 1.0, self._guides, content=True)
         contents = [e * self._content_factor(name) for name, e in zip(self.content_layers, errors, strict=True)]
         return self._weighed(contents, self._style(image, grams, None, None), sum(differences))
@@ -115,8 +114,9 @@ class TiledLoss(PerceptualLoss):
                 own = [x * self._own(share.to(x), name, core, whole, shape) for share in shares[name]] or [x]
                 found.append(torch.cat([gram(y) for y in own]) * (x.shape[-2] * x.shape[-1] / (height * width)))
             if content:
-                head, targets = self.extractor.head, {n: self.content[n][i] for n in self.content_layers}
-                found += [(head(n, layers[n]) - head(n, target)).square().sum() for n, target in targets.items()]
+                for name in self.content_layers:
+                    target = self._own(self.content[name], name, core, whole, shape)
+                    found.append((self.extractor.head(name, layers[name]) - target).square().sum())
                 found += self._differences(tile, core, box, shape)
             return found
 
@@ -143,10 +143,10 @@ class TiledLoss(PerceptualLoss):
 
     def _content_factor(self, name: str) -> float | Tensor:
         """What the formula multiplies ‖F − P‖² by."""
-        energy, count = self.content_size[name]
+        target = self.content[name]
         if self.config.formula == "scale_free":
-            return 1 / energy.clamp_min(1e-12)
-        return 0.5 if self.config.formula == "gatys2016" else 1 / count
+            return 1 / torch.linalg.vector_norm(target).square().clamp_min(1e-12)
+        return 0.5 if self.config.formula == "gatys2016" else 1 / target.numel()
 
     def _pyramid(self, image: Tensor, grams: dict) -> dict[float, dict]:
         """The summed Gram matrices at every style scale, where `PerceptualLoss` has features."""

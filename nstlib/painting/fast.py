@@ -97,7 +97,9 @@ def _large_strokes(
     """`paint_strokes` in tiles, with 8 bits between one painting and the next."""
     painted, share = None, 0.5 if blend is None else 0.5 * float(blend[0, 1:].sum())  # at strength 0: none
     while True:
-        scaled = photo.resize([max(1, round(side / stroke_size)) for side in photo.size], Image.Resampling.BICUBIC)
+        scaled = photo  # itself, not Pillow's copy, for it may be large
+        if stroke_size > 1:
+            scaled = photo.resize([max(1, round(side / stroke_size)) for side in photo.size], Image.Resampling.BICUBIC)
         if painted is not None:
             scaled = Image.blend(scaled, to_pil(painted).resize(scaled.size, Image.Resampling.BICUBIC), share)
         painted = paint_tiled(net, scaled, blend, passes)

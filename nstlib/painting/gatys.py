@@ -90,7 +90,8 @@ class GatysPainter:
         self.image = start.contiguous().requires_grad_()  # L-BFGS flattens the gradient with view()
         self.count, self.notes, self.losses = 0, [], {}
         self._stuck, self._best, self._since_best = 0, math.inf, 0
-        self._good = self.image.detach().clone()
+        good = torch.float16 if isinstance(self.loss, TiledLoss) else self.image.dtype  # half the room, for it is large
+        self._good = self.image.detach().to(good, copy=True)
         self._make_optimiser(self.config.optimiser, self.config.lr)
 
     def configure(self, **changes) -> None:
@@ -134,19 +135,23 @@ class GatysPainter:
         """The picture, with the content where no mask is."""
         return self.image if self.kept is None else torch.lerp(self.kept[0], self.image, self.kept[1])
 
-    def carry_on(self, smaller: "GatysPainter") -> None:
-        """Begin with Adam's moments of a smaller painting of the same picture, where both have them.
+    def moments(self) -> dict[str, Tensor]:
+        """Adam's moments and number of steps; empty where there are none."""
+        state = self.optimiser.state.get(self.image, {})
+        return dict(state) if "exp_avg" in state else {}
+
+    def carry_on(self, moments: dict[str, Tensor]) -> None:
+        """Begin with Adam's `moments` of a smaller painting of the same picture; they are taken out of the dict.
 
         The loss is a mean over pixels, so its gradient in one of them shrinks as their number grows.
         """
-        moments = smaller.optimiser.state.get(smaller.image, {})
-        if self.optimiser_name != "adam" or "exp_avg" not in moments:
+        if self.optimiser_name != "adam" or not moments:
             return
-        size, shrink = self.image.shape[-2:], smaller.image.numel() / self.image.numel()
+        size, shrink = self.image.shape[-2:], moments["exp_avg"].numel() / self.image.numel()
         state = self.optimiser.state[self.image]
-        state["step"] = moments["step"].clone()
+        state["step"] = moments.pop("step").clone()
         for name, power in (("exp_avg", 1), ("exp_avg_sq", 2)):
-            larger = F.interpolate(moments[name], size=size, mode="bilinear", align_corners=False)
+            larger = F.interpolate(moments.pop(name), size=size, mode="bilinear", align_corners=False)
             state[name] = larger.mul_(shrink**power)
 
     def _make_optimiser(self, name: str, lr: float) -> None:
@@ -190,8 +195,8 @@ class GatysPainter:
 
     def _accepted(self) -> bool:
         """Whether the step may stand; else go back to the last good picture with half the step size."""
-        gradient = self.image.grad
-        if math.isfinite(self.losses["total"]) and torch.isfinite(gradient).all() and torch.isfinite(self.image).all():
+        sums = self.losses["total"], self.image.grad.sum(), self.image.detach().sum()  # not finite if one number is not
+        if all(map(math.isfinite, sums)):
             self._good.copy_(self.image.detach())
             self._stuck = 0
             return True

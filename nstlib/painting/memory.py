@@ -38,11 +38,13 @@ class Need:
 def paint_need(net: TransformerNet, tiled: bool = False) -> Need:
     """The memory that `paint` takes: at the first norm six maps of `width` channels are alive, at the full size.
 
-    In tiles it is that of two trunks of 4·width channels at a quarter of the size, and of the bytes of the picture.
+    In tiles it is that of a trunk of 4·width channels at a quarter of the size, half as much beside it, and of the
+    bytes of the picture.
     """
+    width = net.config.width
     if tiled:
-        return Need(fixed=28e6 + 8 * net.config.width * FLOAT * (1.1 * TILE) ** 2, per_pixel=16 + 2 * net.config.width)
-    return Need(fixed=28e6, per_pixel=PICTURE + SPARE * FLOAT * (6 * net.config.width + 3))
+        return Need(fixed=28e6 + 8 * width * FLOAT * (1.1 * TILE) ** 2, per_pixel=16 + 1.5 * width)
+    return Need(fixed=28e6, per_pixel=PICTURE + SPARE * FLOAT * (6 * width + 3))
 
 
 def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1, tiled: bool = False) -> Need:
@@ -64,9 +66,9 @@ def stylize_need(loss: PerceptualLoss, config: GatysConfig, styles: int = 1, til
             content += channels * size
     scales = sum(scale**2 for scale in config.style_scales if scale < 1)
     if tiled:
-        floats = 24 + content + 12 * scales + 4 * styles * bool(config.mask) + 120 * (config.optimiser == "lbfgs")
+        floats = 18 + content + 12 * scales + 4 * styles * bool(config.mask) + 120 * (config.optimiser == "lbfgs")
         tile = SPARE * FLOAT * (kept + 2.2 * largest + 30) * (LOSS_TILE + 64) ** 2
-        return Need(fixed=230e6 + tile, per_pixel=16 + FLOAT * (floats + 6 * config.style_scale**2))
+        return Need(fixed=400e6 + tile, per_pixel=16 + FLOAT * (floats + 6 * config.style_scale**2))
     floats = kept * (1 + scales) + 2.2 * largest + 30  # 30: the picture, its gradient, Adam's moments
     floats += 6 * (config.tv_weight > 0) + (20 + 4 * styles) * bool(config.mask)
     floats += 120 * (config.optimiser == "lbfgs")  # 20 pictures and 20 gradients

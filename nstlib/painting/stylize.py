@@ -17,7 +17,7 @@ from ..errors import say
 from ..limits import Count, Pixels, checked
 from ..pictures.animations import save_film
 from ..pictures.colour import is_grey, recolour
-from ..pictures.convert import to_tensor
+from ..pictures.convert import flattened, to_tensor
 from ..pictures.files import Source
 from ..pictures.pixels import MARGIN, crop, reflect_pad, resize, resize_pil, scale_to_long_side
 from ..pictures.samples import load_image, open_image, open_mask, to_mask, to_style
@@ -78,17 +78,19 @@ def stylize(
     network = network_of(sources, config.style_blend) if config.init == "network" else None
     loss = PerceptualLoss(config).to(device)
 
-    def work(side: int) -> Tensor:
-        photo = to_tensor(resize_pil(picture, side))
-        shape = photo.shape[-2:]
-        sized = [to_style(_sized(one, shape, config)) for one in styles]
-        start = paint_tensor(network[0], photo, network[1]).clone() if network else None
-        return _stylized(photo, sized, [to_mask(mask, shape) for mask in masks], losses, config, callback, start)
-
     whole, tiled = (stylize_need(loss, config, len(styles), tiles) for tiles in (False, True))
 
-    def losses(shape: tuple[int, int]) -> PerceptualLoss:
-        return loss if whole(shape) <= free else TiledLoss(config, loss.extractor)
+    def work(side: int) -> Tensor:
+        photo = flattened(resize_pil(picture, side))  # 8 bits until it is needed, for it may be large
+        shape = photo.height, photo.width
+        sized = [to_style(_sized(one, shape, config)) for one in styles]
+        start = paint_tensor(network[0], to_tensor(photo), network[1]).clone() if network else None
+
+        def losses(size: tuple[int, int]) -> PerceptualLoss:
+            largest = size if max(size) <= POSTER else shape  # so that no size takes more memory than the last
+            return loss if whole(largest) <= free else TiledLoss(config, loss.extractor)
+
+        return _stylized(photo, sized, [to_mask(mask, shape) for mask in masks], losses, config, callback, start)
 
     return shrink_to_memory(
         picture.size[::-1], side, lambda shape: min(whole(shape), tiled(shape)), free, config.fit, work
@@ -124,48 +126,52 @@ def _sized(style: Image.Image, shape: tuple[int, int], config: GatysConfig) -> I
     return resize_pil(style, style_shape(style.size[::-1], shape, stroke_scale(max(shape), config)))
 
 
-def _stylized(photo, styles, masks, losses, config, callback, start) -> Tensor:
+def _stylized(photo: Image.Image, styles, masks, losses, config, callback, start) -> Tensor:
     """The painting at the photograph's size, in the colours that were asked for; the photograph where no mask is."""
     method = config.preserve_colour
     if method in ("mean", "histogram"):
-        styles = [torch.cat([recolour(one[:, :3], photo, method), one[:, 3:]], 1) for one in styles]
+        styles = [torch.cat([recolour(one[:, :3], to_tensor(photo), method), one[:, 3:]], 1) for one in styles]
     painted = _paint(photo, styles, masks, losses, config, callback, start)
-    if method == "luminance" or (method != "none" and is_grey(photo)):
-        painted = recolour(painted, photo, "luminance")
-    return torch.lerp(photo, painted, sum(masks).clamp(max=1)) if masks else painted
+    if method == "luminance" or (method != "none" and is_grey(to_tensor(photo))):
+        painted = recolour(painted, to_tensor(photo), "luminance")
+    return torch.lerp(to_tensor(photo), painted, sum(masks).clamp(max=1)) if masks else painted
 
 
-def _paint(photo, styles, masks, losses, config, callback, start) -> Tensor:
+def _paint(photo: Image.Image, styles, masks, losses, config, callback, start) -> Tensor:
     """The pyramid: each size starts from the last one's picture, above `POSTER` with Adam's moments too.
 
     A network's painting needs only the two largest sizes.
     """
-    image, painter, shape = _start(photo, styles, config) if start is None else start, None, None
-    sizes = pyramid(max(photo.shape[-2:]), config.smallest)[0 if start is None else -2 :]
+    image, painter, moments = _start(photo, styles, config) if start is None else start, None, {}
+    whole = shape = photo.height, photo.width
+    if not config.steps:
+        return resize(image, whole)
+    sizes = pyramid(max(whole), config.smallest)[0 if start is None else -2 :]
     with tqdm(total=sum(steps_at(s, config) for s in sizes), desc="painting", mininterval=0.5, delay=0.1) as bar:
         try:
             for size in sizes:
-                new, scale = scale_to_long_side(photo.shape[-2:], size), stroke_scale(size, config)
-                larger = GatysPainter(
-                    reflect_pad(resize(photo, new)),
-                    [resize(style, style_shape(style.shape[-2:], new, scale)) for style in styles],
+                shape, scale = scale_to_long_side(whole, size), stroke_scale(size, config)
+                painter = GatysPainter(
+                    reflect_pad(resize(to_tensor(photo), shape)),
+                    [resize(style, style_shape(style.shape[-2:], shape, scale)) for style in styles],
                     config,
-                    image=reflect_pad(resize(image, new)),
-                    masks=[reflect_pad(resize(mask, new)) for mask in masks] if masks else None,
-                    loss=losses(new),
+                    image=reflect_pad(resize(image, shape)),
+                    masks=[reflect_pad(resize(mask, shape)) for mask in masks] if masks else None,
+                    loss=losses(shape),
                 )
-                if painter and size > POSTER:
-                    larger.carry_on(painter)
-                painter, shape = larger, new
+                image = None  # which may be large
+                if size > POSTER:
+                    painter.carry_on(moments)
                 for _ in _advances(painter, steps_at(size, config), bar, size):
                     if callback:
                         state = painter.state()
                         callback(replace(state, image=crop(state.image, shape)))
-                image = crop(painter.image.detach().cpu(), shape) if painter.count else image
+                image = crop(painter.image.detach().cpu(), shape)
+                moments, painter = painter.moments(), None  # before a larger one is made
         except KeyboardInterrupt:
             say("stopped; here is the picture so far")
             image = crop(painter.image.detach().cpu().clamp(0, 1), shape) if painter else image
-    return resize(image, photo.shape[-2:])
+    return resize(image, whole)
 
 
 def _advances(painter: GatysPainter, steps: int, bar: tqdm, size: int) -> Iterator[None]:
@@ -180,12 +186,12 @@ def _advances(painter: GatysPainter, steps: int, bar: tqdm, size: int) -> Iterat
         yield
 
 
-def _start(photo: Tensor, styles: Sequence[Tensor], config: GatysConfig) -> Tensor:
+def _start(photo: Image.Image, styles: Sequence[Tensor], config: GatysConfig) -> Tensor:
     """The picture that the painting starts from; any size."""
     if config.init == "content":
-        return photo
+        return to_tensor(photo)
     if config.init == "noise":
-        return torch.rand(photo.shape, generator=torch.Generator().manual_seed(config.seed))
+        return torch.rand(1, 3, photo.height, photo.width, generator=torch.Generator().manual_seed(config.seed))
     return styles[0][:, :3] if config.init == "style" else load_image(config.init)
 
 
