@@ -88,7 +88,8 @@ def test_nothing_astray_at_the_top(tracked):
 
 
 def test_no_large_files(tracked):
-    sizes = {str(path): (ROOT / path).stat().st_size for path in tracked}
+    others = [path for path in tracked if path.suffix != ".ipynb"]  # which have a test of their own
+    sizes = {str(path): (ROOT / path).stat().st_size for path in others}
     assert {name: size for name, size in sizes.items() if size > 1_000_000} == {}
 
 
@@ -209,7 +210,7 @@ def test_notebook_and_text_agree(path):
 
 @each_notebook
 def test_notebook_is_small(path):
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 2_000_000
 
 
 @each_notebook
