@@ -324,8 +324,8 @@ show([photo, *hidden], ["the photograph", "A", "B", "C"], columns=2, height=256)
 #
 # <details><summary>Solution</summary>
 #
-# Twice the steps lower the loss by some per cent, and one has to look for the difference. A size more costs next to nothing (it is
-# small), lowers nothing, and makes the panes larger: that is what the pyramid is for.
+# Twice the steps lower the loss by some 4 %, and one has to look for the difference. A size more lowers it by 2 %, but it costs next to
+# nothing (it is small), and it makes the panes larger: that is what the pyramid is for.
 #
 # ```python
 # more, smaller = replace(base, steps=2 * steps), replace(base, smallest=48)
@@ -350,7 +350,7 @@ show([photo, *hidden], ["the photograph", "A", "B", "C"], columns=2, height=256)
 #
 # <details><summary>Solution</summary>
 #
-# Nearly. Only the speckle differs: with weights of 1 and 10 total variation still has a say (0.12), with 100 and 1000 hardly any
+# Nearly. Only the speckle differs: with weights of 1 and 10 total variation still has a say (0.13), with 100 and 1000 hardly any
 # (0.21).
 #
 # ```python
