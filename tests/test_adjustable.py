@@ -221,3 +221,10 @@ def test_paint_command(net, tmp_path, photo_file, monkeypatch, capsys):
             main(["paint", str(photo_file), "--model", "many.safetensors", *wrong])
         assert end.value.code == 2
     assert capsys.readouterr().err.count("\n") == 3
+
+
+def test_all_of_one_style_is_that_style(net):
+    photo, net = torch.rand(1, 3, 24, 28).double(), net.double()
+    one = net(photo, net.blend("ink"))
+    torch.testing.assert_close(net(photo, net.blend({"swirl": 0.0, "ink": 1.0})), one)
+    assert not torch.allclose(net(photo, net.blend("swirl")), one, atol=1e-3)

@@ -320,3 +320,34 @@ def test_clips(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit):
             cli.main(["paint", "film.gif", "--model", "woodblock", "--from", time])
         assert "write seconds" in capsys.readouterr().err
+
+
+def test_styles_are_blended(here):
+    for name, blend in {"first": "1 0", "second": "0 1", "both": "1 3"}.items():
+        styles = ["--style", "swirl", "halftone", "--style-blend", *blend.split()]
+        cli.main(["stylize", "cat", *styles, *QUICK, "--output", f"{name}.png"])
+    assert settings_of("both.png")["style_blend"] == [1, 3]
+    pictures = [load_image(f"{name}.png") for name in ("first", "second", "both")]
+    assert not pictures[0].equal(pictures[1]) and not pictures[0].equal(pictures[2])
+
+
+def test_mask(here):
+    for name, side in {"left": np.s_[:, :16], "right": np.s_[:, 16:]}.items():
+        mask = np.zeros((21, 32), dtype=np.uint8)
+        mask[side] = 255
+        Image.fromarray(mask).save(f"{name}.png")
+    masks = ["--style", "swirl", "halftone", "--mask", "left.png", "right.png"]
+    cli.main(["stylize", "cat", *masks, *QUICK, "--output", "out.png"])
+    assert settings_of("out.png")["mask"] == ["left.png", "right.png"]
+    cli.main(["stylize", "cat", "--style", "swirl", "halftone", *QUICK, "--output", "plain.png"])
+    assert not load_image("out.png").equal(load_image("plain.png"))
+
+
+def test_luminance_keeps_the_hues(command):
+    light = np.random.default_rng(0).integers(0, 80, (24, 32, 1), dtype=np.uint8)
+    Image.fromarray(light + np.array((120, 140, 100), np.uint8)).save("green.png")
+    spread = []
+    for method in ("none", "luminance"):
+        cli.main([*command, "green.png", "--preserve-colour", method, "--output", f"{method}.png"])
+        spread.append(load_image(f"{method}.png").diff(dim=1).std((0, 2, 3)).max())
+    assert spread[1] < 0.005 < spread[0]  # differences of channels are all chroma

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nstlib import recolour
+from nstlib import GatysConfig, recolour, stylize
 from nstlib.pictures.colour import METHODS, RGB_TO_YIQ
 
 pytestmark = pytest.mark.numeric
@@ -120,3 +120,17 @@ def test_grey_stays_grey(method):
     result = recolour(IMAGE, grey, method)
     assert (result.amax(1) - result.amin(1)).max() < 1e-5  # float32, a matrix of 3 × 3 there and back
     assert result.std() > 0.01
+
+
+@pytest.mark.parametrize("method", ["mean", "histogram"])
+def test_sizes_may_differ(method):
+    result = recolour(IMAGE, REFERENCE[..., :7, :9], method)
+    assert result.shape == IMAGE.shape
+
+
+@pytest.mark.parametrize("method", REAL)
+def test_a_grey_photograph_is_painted_grey(method):
+    grey = REFERENCE.mean(1, keepdim=True).expand_as(REFERENCE)
+    settings = {"size": 24, "smallest": 24, "steps": 3, "backbone": "compact", "device": "cpu"}
+    painted = stylize(grey, "swirl", GatysConfig(preserve_colour=method, **settings))
+    assert (painted.amax(1) - painted.amin(1)).max() < 1e-5

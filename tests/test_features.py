@@ -219,3 +219,11 @@ def test_bundled_critic_says_where_it_comes_from():
     assert "CC BY 4.0" in metadata["provenance"] and "Simonyan" in metadata["provenance"]
     assert set(json.loads(metadata["errors"])) == {"feature", "gram"}
     assert "/" not in json.loads(metadata["settings"])["teacher"]
+
+
+def test_pooling_changes_the_features_below_a_pool_only(noise):
+    by_max, by_average = (
+        FeatureExtractor("compact", ("relu1_2", "relu2_1"), weights=None, pooling=p)(noise) for p in ("max", "avg")
+    )
+    assert torch.equal(by_max["relu1_2"], by_average["relu1_2"])
+    assert not torch.allclose(by_max["relu2_1"], by_average["relu2_1"], atol=1e-2)

@@ -3,12 +3,15 @@
 import math
 from dataclasses import replace
 from importlib import import_module
+from itertools import pairwise
 
 import pytest
 import torch
+from PIL import Image
 
 from nstlib.critic.extractor import FeatureExtractor
 from nstlib.critic.losses import LossConfig, PerceptualLoss
+from nstlib.errors import ImageError
 from nstlib.painting.gatys import GatysConfig, GatysPainter
 from nstlib.painting.memory import Need
 from nstlib.painting.stylize import pyramid, stylize
@@ -379,3 +382,32 @@ def test_nothing_to_carry(content, style, painter):
         large = painter()
         large.carry_on(small.moments())
         assert not large.optimiser.state[large.image]
+
+
+@pytest.mark.parametrize("long_side", [17, 100, 333, 512, 1023, 4000])
+def test_pyramid_ends_exactly_and_never_leaps(long_side):
+    sizes = pyramid(long_side, 16)
+    assert sizes[0] == 16 and sizes[-1] == long_side
+    assert all(a < b <= 1.6 * a + 1 for a, b in pairwise(sizes))
+
+
+def test_transparency_is_flattened_on_white(style):
+    glass = Image.new("RGBA", (32, 24), (0, 0, 0, 0))
+    assert torch.equal(stylize(glass, style, replace(QUICK, steps=0)), torch.ones(1, 3, 24, 32))
+
+
+def test_stylize_survives_an_ever_bad_loss(content, style, spoil):
+    spoil(range(10**6))
+    painted = stylize(content, style, replace(QUICK, steps=12))
+    assert painted.shape == content.shape and is_picture(painted)
+
+
+def test_bad_arguments(content, style, photo_file):
+    with pytest.raises(ValueError, match="1 masks for 2 styles"):
+        stylize(content, [style, style], replace(QUICK, mask=(photo_file,)))
+    with pytest.raises(ValueError, match="style_blend"):
+        stylize(content, style, replace(QUICK, style_blend=(1, 1)))
+    with pytest.raises(ValueError, match="style"):
+        stylize(content, [], QUICK)
+    with pytest.raises(ImageError, match="nosuch"):
+        stylize(content, style, replace(QUICK, init="nosuch.png"))

@@ -377,3 +377,37 @@ def test_half_masks_look_at_their_halves(loss_of, pictures):
 def test_bad_settings(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         LossConfig(**{"backbone": "compact", **settings})
+
+
+def test_batches_are_judged_sample_by_sample(loss_of, critic, pictures):
+    loss = PerceptualLoss(LossConfig(backbone="compact"), critic)
+    loss.set_content(torch.cat(pictures[:2]))
+    loss.set_styles([pictures[1]])
+    both = loss(torch.cat([pictures[2], pictures[2]]))["content"]
+    singles = []
+    for picture in pictures[:2]:
+        loss.set_content(picture)
+        singles.append(loss(pictures[2])["content"])
+    torch.testing.assert_close(both, sum(singles) / 2)
+
+
+@pytest.mark.parametrize("blend", [(1, 0), (1e-3, 0), (0, 1)])
+def test_blend_of_one_is_that_style(loss_of, pictures, blend):
+    chosen = pictures[1] if blend[0] else pictures[2]
+    two, one = loss_of([pictures[1], pictures[2]], blend), loss_of([chosen])
+    assert two.blend == tuple(map(bool, blend))
+    torch.testing.assert_close(two(pictures[0])["style"], one(pictures[0])["style"])
+
+
+def test_mask_of_ones_is_no_mask(loss_of, pictures):
+    masked, plain = loss_of(masks=[torch.ones(1, 1, 32, 40)]), loss_of()
+    torch.testing.assert_close(masked(pictures[2])["style"], plain(pictures[2])["style"])
+
+
+def test_configure_takes_new_weights(loss_of, pictures):
+    loss = loss_of(style_weight=1)
+    before = loss(pictures[2])
+    loss.configure(LossConfig(backbone="compact", style_weight=1000, style_scales=(1.0,)))
+    after = loss(pictures[2])
+    torch.testing.assert_close(after["style"], before["style"])
+    torch.testing.assert_close(after["total"], after["content"] + 1000 * after["style"])

@@ -27,3 +27,10 @@ def test_motion_takes_every_phase_of_the_cells_and_both_kinds():
     assert set((where[whole, 0, 0, 0] % 4).tolist()) == {0, 1, 2, 3}
     stretch = (where[~whole].diff(dim=1)[..., 1] - 1).abs().max()
     assert 0 < stretch < 1  # neighbours stay in order: nothing is folded
+
+
+def test_warp_without_motion_is_the_identity():
+    image = torch.rand(1, 3, 16, 16)
+    at = torch.arange(16.0)
+    still = torch.stack(torch.meshgrid(at, at, indexing="xy"), -1)[None]
+    torch.testing.assert_close(warp(image, still), image, rtol=0, atol=1e-4)

@@ -17,7 +17,7 @@ from nstlib.painting.fast import paint
 from nstlib.painting.models import load_transformer, model_files, save_transformer
 from nstlib.painting.network import TransformerConfig, TransformerNet
 from nstlib.pictures.colour import METHODS
-from nstlib.pictures.samples import load_image
+from nstlib.pictures.samples import load_image, open_image
 
 pytestmark = pytest.mark.numeric
 SMALL = {"width": 4, "residual_blocks": 1}
@@ -444,3 +444,14 @@ def test_the_gradient_of_a_batch_is_that_of_its_pictures(styles):
         return [p.grad.clone() for p in net.parameters()]
 
     assert apart(gradients([slice(0, 1), slice(1, 2)]), gradients([slice(0, 2)])) < 1e-5  # the output is float32
+
+
+def test_paint_flattens_transparency_on_white():
+    pixels = np.zeros((20, 24, 4), dtype=np.uint8)  # black, and all of it transparent
+    torch.testing.assert_close(paint(pixels, small()), paint(np.full((20, 24, 3), 255, np.uint8), small()))
+    assert open_image(pixels).mode == "RGBA"
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_tiny_pictures_are_painted_in_two_passes(side):
+    assert paint(torch.rand(1, 3, side, side), small()).shape == (1, 3, side, side)
