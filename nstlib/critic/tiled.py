@@ -19,6 +19,7 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, image: Tensor, measure, boxes: list[Box]) -> tuple[Tensor, ...]:
+        give_back()
         ctx.save_for_backward(image)
         ctx.measure, ctx.boxes = measure, boxes
         each = (measure(i, cut(image, box)) for i, box in enumerate(boxes))
@@ -29,6 +30,7 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        give_back()
         (image,) = ctx.saved_tensors
         total = torch.zeros_like(image)
         for i, box in enumerate(ctx.boxes):
@@ -77,7 +79,6 @@ class TiledLoss(PerceptualLoss):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The losses of `image (1, 3, H, W)`, as `PerceptualLoss` has them."""
-        give_back()
         grams, errors, differences = self._sums(image, 1.0, self._guides, content=True)
         contents = [e * self._content_factor(name) for name, e in zip(self.content_layers, errors, strict=True)]
         return self._weighed(contents, self._style(image, grams, None, None), sum(differences))
