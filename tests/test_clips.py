@@ -9,7 +9,7 @@ from PIL import Image
 from nstlib.errors import ImageError
 from nstlib.pictures.animations import save_animation
 from nstlib.pictures.clips import is_clip, open_clip
-from nstlib.pictures.reel import VIDEOS, encode, join
+from nstlib.pictures.reel import VIDEOS, Reel, encode, join
 
 SIZE = 48, 64
 
@@ -140,6 +140,17 @@ def test_animations(tmp_path, ending):
     assert [span for _, span, _ in frames] == spans
     assert frames[2][0] == Fraction(3, 10)
     assert np.abs(frames[2][2].astype(int) - picture(2)).mean() < 15  # a palette, a codec
+
+
+def test_with_fewer_frames_a_film_lasts_as_long(tmp_path):
+    save_animation((Image.fromarray(picture(i)) for i in range(20)), [40] * 20, tmp_path / "in.gif")
+    clip = open_clip(tmp_path / "in.gif", fps=10)
+    reel = Reel(tmp_path / "out.gif", clip, "twelveletter")
+    for i, frame in enumerate(clip):
+        reel.times.append((frame.time, frame.duration))
+        reel.add(i, frame.pixels())
+    spans = [frame.duration for frame in open_clip(reel.save({}, whole=True))]
+    assert len(spans) == 8 and sum(spans) == pytest.approx(0.8, abs=0.06)
 
 
 def test_a_folder_of_frames(tmp_path):

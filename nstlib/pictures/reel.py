@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ class Reel:
     def save(self, settings: dict, whole: bool) -> Path:
         """Write the film; with `whole` the hidden folder goes, else it stays to be gone on with."""
         done, clip = self.done, self.clip
-        times = self.times[:done]
+        times = lasting(self.times[:done], clip.fps)
         if self.ending in ANIMATED:
             frames = (Image.fromarray(pixels) for pixels in self._pixels(0, done))
             save_animation(frames, [round(1000 * span) for _, span in times], self.output, quality=80, method=4)
@@ -131,6 +132,13 @@ class Reel:
                     shutil.rmtree(folder)
                     let_go(folder, self)
         let_go(self.folder, self)
+
+
+def lasting(times: Sequence[Times], fps: float | None) -> list[Times]:
+    """Each frame is shown until the next: with `fps` longer than in the clip, which has frames between them."""
+    spans = [later - time if later > time else span for (time, span), (later, _) in pairwise(times)]
+    last = times[-1][1] if fps is None else max(times[-1][1], 1 / Fraction(fps))
+    return [(time, span) for (time, _), span in zip(times, [*spans, last], strict=True)]
 
 
 def encode(frames: Iterable[np.ndarray], path: Path, clip: Clip, ending: str) -> None:
