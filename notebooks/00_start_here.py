@@ -49,13 +49,25 @@ if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
 # the photograph and the same *textures* as in the painting. That is the whole idea (Gatys, Ecker & Bethge, 2016).
 #
 # This series brings its own critic. It is a file of less than a megabyte, smaller than most photographs on your phone, so all of
-# it runs right here. The only setting that we choose is `size`, the long side of the picture in pixels.
+# it runs right here.
 
 # %%
 import nstlib as nst
 import torch
 from nstlib import show
 
+# %% [markdown]
+# First a quick painting. It comes from a network that was trained beforehand for this one style, *The Starry Night*, and needs
+# about a second:
+
+# %%
+show(nst.paint("cat", "starry_night"), height=341)
+
+# %% [markdown]
+# The method of Gatys needs no training. It takes any painting as the style, but it needs half a minute or more for one picture. The
+# only setting that we choose is `size`, the long side of the picture in pixels.
+
+# %%
 gpu = torch.cuda.is_available()
 config = nst.GatysConfig(size=768 if gpu else 512)
 print("on a GPU:" if gpu else "on the CPU:", f"pictures of {config.size} pixels")
@@ -105,8 +117,8 @@ show(mine, height=341)
 # %% [markdown]
 # ### Your own photograph in three clicks
 #
-# On Colab, run the next cell, press the button, and choose a photograph. At home, write its path instead of `None`. (`nst.paint`
-# uses a network that has learned *The Starry Night* beforehand, and needs about a second. Notebook 07 trains such a network.)
+# On Colab, run the next cell, press the button, and choose a photograph. At home, write its path instead of `None`. (It paints with
+# the quick network of the first picture. Notebook 07 trains such a network.)
 
 # %%
 photo = None  # or "holiday.jpg"
