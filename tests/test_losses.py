@@ -411,3 +411,9 @@ def test_configure_takes_new_weights(loss_of, pictures):
     after = loss(pictures[2])
     torch.testing.assert_close(after["style"], before["style"])
     torch.testing.assert_close(after["total"], after["content"] + 1000 * after["style"])
+
+
+def test_config_builds_its_critic():
+    config = LossConfig(backbone="compact", style_layers=("relu1_2",), content_layers=("relu2_1",), pooling="max")
+    extractor = config.extractor()
+    assert (extractor.backbone, extractor.layers, extractor.pool) == ("compact", ("relu1_2", "relu2_1"), F.max_pool2d)

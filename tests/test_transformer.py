@@ -455,3 +455,19 @@ def test_paint_flattens_transparency_on_white():
 @pytest.mark.parametrize("side", [1, 2, 3])
 def test_tiny_pictures_are_painted_in_two_passes(side):
     assert paint(torch.rand(1, 3, side, side), small()).shape == (1, 3, side, side)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = save_transformer(small(), tmp_path / "net.safetensors")
+    before = path.read_bytes()
+
+    def full(aside, data):
+        with open(aside, "wb") as file:
+            file.write(data[:99])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(CheckpointError, match=r"net.safetensors: cannot be written \(no space left\)"):
+        save_transformer(small(width=5), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

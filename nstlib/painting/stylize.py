@@ -77,7 +77,6 @@ def stylize(
         raise ValueError(f"{len(masks)} masks for {len(styles)} styles: give one mask for each style")
     network = network_of(sources, config.style_blend) if config.init == "network" else None
     loss = PerceptualLoss(config).to(device)
-
     whole, tiled = (stylize_need(loss, config, len(styles), tiles) for tiles in (False, True))
 
     def work(side: int) -> Tensor:
@@ -130,11 +129,16 @@ def _stylized(photo: Image.Image, styles, masks, losses, config, callback, start
     """The painting at the photograph's size, in the colours that were asked for; the photograph where no mask is."""
     method = config.preserve_colour
     if method in ("mean", "histogram"):
-        styles = [torch.cat([recolour(one[:, :3], to_tensor(photo), method), one[:, 3:]], 1) for one in styles]
+        colours = to_tensor(photo)
+        styles = [torch.cat([recolour(one[:, :3], colours, method), one[:, 3:]], 1) for one in styles]
+        del colours  # while it paints
     painted = _paint(photo, styles, masks, losses, config, callback, start)
-    if method == "luminance" or (method != "none" and is_grey(to_tensor(photo))):
-        painted = recolour(painted, to_tensor(photo), "luminance")
-    return torch.lerp(to_tensor(photo), painted, sum(masks).clamp(max=1)) if masks else painted
+    if method == "none" and not masks:
+        return painted
+    original = to_tensor(photo)
+    if method == "luminance" or (method != "none" and is_grey(original)):
+        painted = recolour(painted, original, "luminance")
+    return torch.lerp(original, painted, sum(masks).clamp(max=1)) if masks else painted
 
 
 def _paint(photo: Image.Image, styles, masks, losses, config, callback, start) -> Tensor:
