@@ -24,7 +24,7 @@ from ..pictures.pixels import crop, reflect_pad, resize, resize_pil
 from ..pictures.reel import ENDINGS, Reel
 from ..pictures.samples import load_image, open_mask
 from .fast import asked_blend, finished, paint_tensor
-from .flow import motion, opencv, warp
+from .flow import as_sharp, motion, opencv, warp
 from .gatys import GatysConfig, GatysPainter
 from .memory import paint_need, shrink_to_memory, stylize_need
 from .models import load_transformer
@@ -43,8 +43,8 @@ class VideoConfig:
     fps: Positive | None = None  # at most so many frames a second; None: all
     start: Weight = 0.0  # seconds
     end: Positive | None = None  # seconds; None: to the end
-    carry: UnitFloat = 0.9  # how much of the last painting, led along the flow, where that can be trusted; 0: nothing
-    sharp: bool = True  # it is led by Lanczos interpolation; without, by linear
+    carry: UnitFloat = 0.95  # how much of the last painting, led along the flow, where that can be trusted; 0: nothing
+    sharp: bool = True  # led by Lanczos interpolation, and detail made as strong as in a single painting
     mask: bool = True  # only where the flow can be trusted; without, everywhere
     cuts: bool = True  # begin afresh where a scene ends
     fit: bool = False  # where the memory does not suffice, paint at the largest size that fits
@@ -93,7 +93,8 @@ def paint_video(
         if before is None or not config.carry:
             return _bytes(alone)
         led, mask = carried(frame, before, painted, config)
-        return _bytes(alone + config.carry * mask * (led - alone))
+        mixed = alone + config.carry * mask * (led - alone)
+        return _bytes(as_sharp(mixed, alone) if config.sharp else mixed)
 
     said = settings | {"model": named, "weights": weights}
     return _film(clip, Path(output), config, painter, said, lambda: (paint_need(net), free))

@@ -1,4 +1,4 @@
-"""A step of the default painting at 256 px, quiet and beside a busy process for each core: threads that soon sleep
+"""A step of the default painting at 256 px, quiet and beside a busy program for each core: threads that soon sleep
 while they wait (`OMP_WAIT_POLICY` and `GOMP_SPINCOUNT`, which nstlib sets) against threads that spin, as without it."""
 
 import json
@@ -42,7 +42,7 @@ def beside(commands: list[list]):
     yield
     for process in running:
         process.kill()
-        process.wait()
+        process.communicate()  # and closes its pipe
 
 
 def test_busy(monkeypatch):
@@ -51,8 +51,8 @@ def test_busy(monkeypatch):
     print(f"\n\nA step of the default painting at 256 px, {machine()}\n")
     neighbours = {
         "nothing": lambda policy: [],
-        "a busy process per core": lambda policy: [BUSY] * os.cpu_count(),
-        "another painting": lambda policy: [[__file__, policy, 10**6]],  # whose threads wait as these do
+        "an endless loop per core": lambda policy: [BUSY] * os.cpu_count(),
+        "a painting per core": lambda policy: [[__file__, policy, 10**6]] * os.cpu_count(),  # they wait as it does
     }
     print("| beside it | spinning | soon asleep (ours) | spinning : ours |\n|---|---:|---:|---:|")
     ratios = {}
@@ -65,7 +65,7 @@ def test_busy(monkeypatch):
         spinning, ours = (statistics.median(times) for times in found.values())
         ratios[name] = spinning / ours
         print(f"| {name} | {spinning:.3f} s | {ours:.3f} s | {ratios[name]:.2f} |")
-    assert ratios.pop("nothing") > 1 / 1.1 and min(ratios.values()) > 1.2
+    assert ratios.pop("nothing") > 1 / 1.1 and min(ratios.values()) > 1.2  # far from what was found: machines differ
 
 
 if __name__ == "__main__":
