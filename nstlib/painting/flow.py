@@ -60,9 +60,9 @@ def as_sharp(image: np.ndarray, model: np.ndarray) -> np.ndarray:
 def motion(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """How the last frame turns into this one.
 
-    There and back must lead home (Sundaram et al. 2010; Ruder et al. 2016, equation 5), or the pixel is hidden in
-    the other frame; and the colours must match, which finds what the flow has missed. (Ruder et al. leave out
-    all edges of motion instead, their equation 6; there it would flicker on.)
+    There and back must lead home, within a pixel (Sundaram et al. 2010 and Ruder et al. 2016, equation 5, allow 0.7),
+    or the pixel is hidden in the other frame; and the colours must match, which finds what the flow has missed.
+    (Ruder et al. leave out all edges of motion instead, their equation 6; there it would flicker on.)
 
     Args:
         here, there: this frame and the last, `(H, W, 3)` of uint8.
@@ -77,6 +77,6 @@ def motion(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         np.square(vectors).sum(-1) for vectors in (flow + back, np.stack([flow, back], -1).reshape(*flow.shape[:2], 4))
     )
     match = np.abs(here.astype(np.float32) - warp(there, flow, sharp=False)).mean(-1) <= TOLERANCE
-    trusted = (gap <= 0.01 * length + 0.5) & match
+    trusted = (gap <= 0.01 * length + 1.0) & match
     cut = bool(trusted.mean() < CUT[0] and match.mean() < CUT[1])
     return flow, opencv().GaussianBlur(trusted.astype(np.float32), (0, 0), 1.0), cut
