@@ -24,7 +24,7 @@
 #
 # **You will learn** where all this came from and where it went, what usually goes wrong and how to mend it, and what to try now.
 #
-# About 1½ minutes on two CPU cores · Previous: [13 · Large pictures](13_large_pictures.ipynb)
+# About three minutes on two CPU cores · Previous: [13 · Large pictures](13_large_pictures.ipynb)
 
 # %% cellView="form" jupyter={"source_hidden": true}
 # @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -122,17 +122,26 @@ show(colours, ["4. the colours are lost", "preserve_colour='luminance'"], height
 # **4. The colours are lost.** The style brings its palette. `preserve_colour` keeps the photograph's.
 
 # %%
-weave = [nst.paint("rocket", "starry_night", 640, passes=1), nst.paint("rocket", "starry_night", 640, polish=20)]
-show(
-    [nst.resize(w[..., 40:110, 85:185], (280, 400)) for w in weave],
-    ["5. a network's weave", "two passes and a polish"],
-    height=280,
-)
+sky = [nst.paint("rocket", "starry_night", base.size), nst.paint("rocket", "starry_night", base.size, polish=20)]
+show(sky, ["5. the sky stays empty", "polish=20"], height=230)
 
 # %% [markdown]
-# **5. A network's weave.** It works in cells of four pixels and paints a pattern into them. Two passes weaken it, and a few steps of
-# optimisation paint strokes over what is left.
+# **5. The sky stays empty.** A network paints its strokes where the photograph has something; where it is flat, it paints little, and
+# enlarged one sees a weave of four pixels there. A few steps of optimisation, begun from the network's painting, fill the sky.
 #
+# ## Two for the wall
+#
+# The Hubble telescope's farthest view, thousands of galaxies, seems made for Van Gogh. And a photographer stands in Hokusai's sea: Lav
+# Varshney's photograph is grey, and all colours come from the print. Both are a network's painting with thirty steps of optimisation.
+
+# %%
+wall = [
+    nst.paint("galaxies", "starry_night", 2 * size, polish=30),
+    nst.paint("photographer", "great_wave", 2 * size, polish=30),
+]
+show(wall, ["Hubble and Van Gogh", "Varshney and Hokusai"], height=420)
+
+# %% [markdown]
 # ## What to try next
 #
 # - Photograph a wall, a carpet, the bark of a tree, and use it as the style. It need not be a painting.

@@ -20,7 +20,7 @@ def offline(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
-@pytest.mark.parametrize("name", ["astronaut", "cat", "coffee", "rocket", "motorcycle"])
+@pytest.mark.parametrize("name", ["astronaut", "cat", "coffee", "rocket", "motorcycle", "galaxies", "photographer"])
 def test_photographs(name, offline):
     assert name in PHOTOGRAPHS
     image = load_image(name)

@@ -25,6 +25,8 @@ PHOTOGRAPHS = {
     "coffee": lambda: photographs.coffee(),
     "rocket": lambda: photographs.rocket(),
     "motorcycle": lambda: photographs.stereo_motorcycle()[0],
+    "galaxies": lambda: photographs.hubble_deep_field(),
+    "photographer": lambda: photographs.camera(),  # grey
 }
 PACKAGE = Path(__file__).parents[1]
 PAINTINGS = {path.stem: path for path in sorted((PACKAGE / "paintings").glob("*.jpg"))}  # six of ours, four famous ones
