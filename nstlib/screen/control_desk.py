@@ -19,6 +19,7 @@ from .plots import quick_curves
 
 SIZES = (96, 128, 192, 256, 384, 512)
 WEIGHTS = {"content_weight": (-2, 3), "style_weight": (-1, 5), "tv_weight": (-3, 3), "lr": (-3, -0.5)}  # log10
+LABELS = {name: name.replace("_", " ") for name in WEIGHTS} | {"lr": "step size"}
 
 
 class ControlDesk(_Desk):
@@ -58,13 +59,12 @@ class ControlDesk(_Desk):
 
     def _build(self, styles: tuple[str, ...]) -> None:
         paintings = _with(sample_names()["paintings"], *styles)
-        self.styles = SelectMultiple(options=paintings, value=styles, rows=6, description="styles", style=LABEL)
+        rows = len(paintings)  # without a scroll bar
+        self.styles = SelectMultiple(options=paintings, value=styles, rows=rows, description="styles", style=LABEL)
         self.size = Dropdown(
             options=_with(SIZES, self.config.size), value=self.config.size, description="long side", style=LABEL
         )
-        self.sliders = {
-            name: _log_slider(name.replace("_", " "), getattr(self.config, name), *WEIGHTS[name]) for name in WEIGHTS
-        }
+        self.sliders = {name: _log_slider(LABELS[name], getattr(self.config, name), *WEIGHTS[name]) for name in WEIGHTS}
         names = self.config.layers()[1]
         weights = self.config.style_layer_weights or (1.0,) * len(names)
         self.layers = {name: _slider(name, w, max(2.0, w)) for name, w in zip(names, weights, strict=True)}
