@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from nstlib.critic.losses import LossConfig, PerceptualLoss
 from nstlib.screen import plots
+from nstlib.screen.diagram import one_step
 from nstlib.training.config import TrainState
 
 
@@ -81,3 +83,18 @@ def test_a_stored_picture_is_shown_no_wider_than_asked_for(tmp_path):
 def test_sheet_is_in_true_pixels():
     page = plots.sheet([torch.zeros(1, 3, 20, 30), torch.ones(1, 3, 20, 10)], height=20)
     assert page.size == (2 * 38 - 8, 20)
+
+
+def test_curves_have_plain_numbers():
+    axes = plots.curves({"style": [60.0, 3.0]}).axes[0]
+    axes.figure.canvas.draw()
+    assert [label.get_text() for label in axes.yaxis.get_minorticklabels()].count("20") == 1
+
+
+def test_one_step_is_drawn_and_not_taken():
+    photo = torch.rand(1, 3, 32, 48)
+    picture = (photo + 0.1 * torch.rand_like(photo)).clamp(0, 1)
+    before, loss = picture.clone(), PerceptualLoss(LossConfig(backbone="compact"))
+    shown = one_step(loss, photo, torch.rand(1, 3, 40, 40), picture)
+    assert Image.open(io.BytesIO(shown.data)).size == (1100, 650)
+    assert torch.equal(picture, before) and not picture.requires_grad

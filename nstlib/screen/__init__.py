@@ -1,4 +1,4 @@
 """The screen: figures, desks, and the command.
 
-Rooms, each using only those before it: plots, experiments, desk, control_desk, playground, jobs, films, parser, cli.
+Each uses those before it: plots, diagram, experiments, desk, control_desk, playground, jobs, films, parser, cli.
 """

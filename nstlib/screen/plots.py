@@ -13,6 +13,7 @@ from IPython.display import Image as Display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
+from matplotlib.ticker import LogLocator
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -84,6 +85,9 @@ def curves(
         x, y = values if isinstance(values, tuple) else (range(len(values)), values)
         axes.plot(x, y, label=label, linewidth=1.8)
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")  # 20 and not 2 × 10¹
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
