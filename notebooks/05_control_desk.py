@@ -24,7 +24,7 @@
 # **You will learn** what content weight, style weight, total variation, layers, blends and step size do: you move a slider while
 # the picture is being painted, and watch it follow.
 #
-# As long as you like; the cells themselves take about a minute on two CPU cores · Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)
+# As long as you like; the cells themselves take about 3 minutes on one CPU core · Previous: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb) · Next: [06 · Perceptual losses](06_perceptual_losses.ipynb)
 
 # %% cellView="form" jupyter={"source_hidden": true}
 # @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -98,8 +98,8 @@ show(frames, titles, columns=3, height=170)
 # the loss smaller from where it stands, so the result depends on where it came from.
 #
 # You can see each change of the weight in the curves. Adam divides each gradient by the size that the last ones had. So after a change
-# *upwards* its first steps are too long, and a loss may jump. After the change *down* to 1 they are too short: for ten steps hardly
-# anything happens. (A new Adam, which remembers nothing, brings the content loss from 2.4 to 0.8 in its first 5 steps; this one
+# *upwards* its first steps are too long, and a loss may jump. After the change *down* to 1 they are too short: for ten steps
+# little happens. (A new Adam, which remembers nothing, brings the content loss from 2.4 to 0.8 in its first 5 steps; this one
 # needs 40.)
 
 # %%
