@@ -69,7 +69,7 @@ def flicker() -> nst.Film:
     with tempfile.TemporaryDirectory() as folder:
         for carry in (0.0, nst.VideoConfig.carry):
             config = nst.VideoConfig(size=230, end=0.8, carry=carry)
-            path = nst.paint_video(clip, "starry_night", Path(folder) / f"{carry}.webp", config, passes=1)
+            path = nst.paint_video(clip, "starry_night", Path(folder) / f"{carry}.webp", config)
             films.append([frame.pixels() for frame in open_clip(path)])
     gap = np.full((films[0][0].shape[0], 8, 3), 255, np.uint8)
     sides = [np.hstack([left, gap, right]) for left, right in zip(*films, strict=True)]

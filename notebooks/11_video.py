@@ -88,7 +88,7 @@ config = dict(size=size, end=float(count / clip.rate))
 
 def film(name: str, **remedies) -> list[np.ndarray]:
     """The first frames, painted with these settings."""
-    path = nst.paint_video(clip.path, model, folder / name, nst.VideoConfig(**config, **remedies), passes=1)
+    path = nst.paint_video(clip.path, model, folder / name, nst.VideoConfig(**config, **remedies))
     return [frame.pixels() for frame in open_clip(path)]
 
 
@@ -306,7 +306,7 @@ nst.show([Image.fromarray(image) for image in guesses.values()], list(guesses), 
 # All three seconds, over the cut, at ten frames a second. The same line makes an `.mp4` from a video, with its sound, copied packet by packet:
 
 # %%
-path = nst.paint_video(clip.path, model, folder / "film.webp", nst.VideoConfig(size=200, fps=10), passes=1)
+path = nst.paint_video(clip.path, model, folder / "film.webp", nst.VideoConfig(size=200, fps=10))
 print(f"{path.stat().st_size // 1000} KB")
 HTML(f'<img alt="the painted film" src="data:image/webp;base64,{base64.b64encode(path.read_bytes()).decode()}">')
 

@@ -72,7 +72,8 @@ def paint_video(
         model: a network, or the name or file of one; it paints on the device where it is.
         output: ends in .mp4, .mov, .mkv, .webm, .gif, .webp or .apng; without an ending a folder of frames.
         config: see `VideoConfig`.
-        settings: `styles`, `strength`, `preserve_colour`, `passes` and `mask`, as in `paint`.
+        settings: `styles`, `strength`, `preserve_colour`, `passes` and `mask`, as in `paint`; but by default one pass,
+            for a painting that is carried over the network's grid has no weave.
 
     Returns:
         The path of the film.
@@ -101,7 +102,7 @@ def paint_video(
 
 
 def _network(
-    net, styles=None, strength=None, preserve_colour: ColourMethod = "none", passes: int = 2, mask: Source | None = None
+    net, styles=None, strength=None, preserve_colour: ColourMethod = "none", passes: int = 1, mask: Source | None = None
 ):
     """From picture to painting, `(1, 3, H, W)` both, on the CPU."""
     where = open_mask(mask) if mask is not None else None

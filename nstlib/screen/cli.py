@@ -90,7 +90,7 @@ def paint_command(
     mask: Path | None = None,
     device: str | None = None,
     fit: bool = False,
-    passes: Literal[1, 2] = 2,
+    passes: Literal[1, 2] | None = None,
     enlarge: bool = False,
     values: Values = "0-255",
     bgr: bool = False,
@@ -111,7 +111,8 @@ def paint_command(
         mask: a picture, white or opaque where to paint; elsewhere the photograph stays as it is.
         device: cpu, cuda, mps; by default the best there is.
         fit: where the memory does not suffice, paint at the largest size that fits.
-        passes: 2, half a cell of the network apart, against a weave in flat areas; 1 for half the time.
+        passes: 2, half a cell of the network apart, against a weave in flat areas; 1 for half the time; by default
+            2 for pictures and 1 for films, in which the carried painting has the same effect.
         enlarge: make the painting four times as large afterwards, as `nst enlarge` does.
         values: of a network from elsewhere: what it reads and writes.
         bgr: of a network from elsewhere: it reads and writes blue first.
@@ -120,7 +121,7 @@ def paint_command(
     styles = shares(style)
     blend = asked_blend(net, styles, strength)  # what it does not have is said before any work is done
     _ = brush.polish and style_pictures(net, blend, brush.polish_style)
-    settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour}
+    settings = {"model": model, "passes": passes or 2, "preserve_colour": preserve_colour}
     settings |= asdict(brush) if brush != BrushConfig() else {}
     settings |= {"mask": mask} if mask else {}
     settings |= {"enlarge": enlarge} if enlarge else {}
@@ -130,11 +131,11 @@ def paint_command(
     if target := film_of(content, Path(model).stem, saving.output, clip):
         if enlarge or brush != BrushConfig():
             raise ValueError(f"{content[0]}: is a clip; --stroke-size, --polish and --enlarge are for pictures")
-        told = {"preserve_colour": preserve_colour, "passes": passes, "styles": styles, "strength": strength}
+        told = {"preserve_colour": preserve_colour, "passes": passes or 1, "styles": styles, "strength": strength}
         return say(f"{paint_video(content[0], net, target, clip.video(size, fit), mask=mask, **told)}: painted")
 
     def painter(picture: Image.Image, side: int) -> Tensor:
-        painted = paint(picture, net, side, preserve_colour, styles, strength, fit, passes, mask, **asdict(brush))
+        painted = paint(picture, net, side, preserve_colour, styles, strength, fit, passes or 2, mask, **asdict(brush))
         return enlarge_picture(painted, upscaler) if upscaler else painted
 
     run(Jobs(content, Path(model).stem, saving.output), saving, size, painter, settings, content_scale)
