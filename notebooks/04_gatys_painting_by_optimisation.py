@@ -25,7 +25,7 @@
 # **You will learn** the loop that paints, written out once; what the pyramid, the weights and the start do to the picture; and how Adam
 # compares with the paper's L-BFGS.
 #
-# About 5 minutes on two CPU cores · Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [05 · The control desk](05_control_desk.ipynb)
+# About 9 minutes on one CPU core · Previous: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb) · Next: [05 · The control desk](05_control_desk.ipynb)
 
 # %% cellView="form" jupyter={"source_hidden": true}
 # @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -50,6 +50,7 @@ import torch
 from nstlib import show
 from nstlib.critic.losses import relative
 from nstlib.painting.stylize import pyramid
+from nstlib.screen.diagram import one_step
 from nstlib.screen.plots import curves
 from nstlib.screen.plots import picture as stored
 from torch import Tensor
@@ -147,6 +148,15 @@ def paint(loss: nst.PerceptualLoss, start: Tensor, steps: int, lr: float = 0.03)
     return image.detach(), history
 
 
+# %% [markdown]
+# Here is one of these steps, the eleventh. Everything that you see in it was computed just now: three of the features, a part of a Gram
+# matrix, the losses, and the gradient (grey is 0; it is drawn far larger than it is). In the first picture of all, the photograph itself,
+# the two stacks of features would be the same. In a perfect copy of the style, the two Gram matrices would be the same.
+
+# %%
+early, _ = paint(loss, content, steps=10)
+one_step(loss, content, style, early)
+
 # %%
 painted, history = paint(loss, content, steps)
 titles = ["Vincent van Gogh, The Starry Night", f"Eileen Collins, after {steps} steps"]
@@ -158,8 +168,9 @@ curves({name: [losses[name] for losses in history] for name in ("content", "styl
 # %% [markdown]
 # Content starts at 0 (which a logarithmic axis cannot show) and must give way, while style falls fast.
 #
-# `nst.GatysPainter` is this loop as a *stepper*, with guards against everything that can go wrong. Each call of `step(n)` returns
-# where it is, and the weights may be changed between steps. The sliders and the command line drive the same stepper.
+# `nst.GatysPainter` is this loop as a *stepper*. Each call of `step(n)` returns where it is, and the weights may be changed between
+# steps. The sliders and the command line drive the same stepper. It looks after two accidents: if a loss is not a finite number, it
+# goes back to the last good picture and halves the step; and if L-BFGS no longer gains anything, it goes on with Adam.
 
 # %%
 painter = nst.GatysPainter(content, [style], portrait, loss=loss)
@@ -228,14 +239,16 @@ show(grid[::2] + grid[1::2], labels[::2] + labels[1::2], columns=4, height=170)
 # ## Where to start
 #
 # From the photograph the composition is there from the first step. From noise the painter is freer, and has to find
-# the shapes first. With a pyramid all three get there, and differ in where swirls and colours have gone.
+# the shapes first. With a pyramid all three get there, and differ in where swirls and colours have gone. (The style weight is 30, as
+# for the portrait. With 80, one of the eyes turned into a swirl when the start was noise: the face is small here, and the critic's
+# patches cover much of it.)
 
 # %%
 starts = ["content", "style", "noise"]
 show(
-    [nst.stylize(photo, "swirl", replace(base, init=i)) for i in starts],
+    [nst.stylize(photo, "swirl", replace(base, init=i, style_weight=30)) for i in starts],
     ["from " + i for i in starts],
-    height=230,
+    height=256,
 )
 
 # %% [markdown]
@@ -290,6 +303,7 @@ show([blended, masked], ["half and half", "swirl left, halftone right"], height=
 # | VGG-19, style up to conv5_1 | the compact critic, style up to relu3_4 | runs anywhere |
 # | content at conv4_2 | at relu3_2 | we have three blocks only |
 # | one size | a pyramid | large strokes; makes up for much of the depth |
+# | Gram matrices of the picture as it is | of the picture at full, half and quarter size | large forms; the critic sees four times as far |
 # | sums of squares | divided by the target's own | one weight means the same everywhere |
 # | noise start | content start | keeps faces with fewer steps |
 # | L-BFGS | Adam | less memory, never stalls |

@@ -154,8 +154,9 @@ show([cell.image for cell in cells.values()], ["relu1_1", *list(cells)[1:]], col
 
 # %% [markdown]
 # And now the content layer, with a content weight of 20, so that it shows. Look at the whiskers. A shallow layer holds on to pixels: with
-# `relu1_1` and `relu2_2` the whiskers stay as sharp lines, and with `relu2_2` every hair stays. With `relu1_1` the colours stay pale too. A deep layer holds on to what is where:
-# with `relu3_2` and `relu3_4` the eyes are in their place, but the hairs are dabs of colour and the whiskers are lost among them:
+# `relu1_1` and `relu2_2` the whiskers stay as sharp lines, and with `relu2_2` every hair stays. With `relu1_1` the colours stay pale too. A
+# deep layer holds on to what is where: with `relu3_2` and `relu3_4` the eyes are in their place, but the hairs are dabs of colour and the
+# whiskers are lost among them:
 
 # %%
 configs = {
