@@ -25,7 +25,7 @@
 # **You will learn** how to build, train and use such a network; what its training loop looks like, written out once; and how to train
 # for hours on a Colab or Kaggle GPU without losing anything.
 #
-# About 1½ minutes on two CPU cores · Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)
+# About 5 minutes on one CPU core · Previous: [06 · Perceptual losses](06_perceptual_losses.ipynb) · Next: [08 · The playground](08_playground.ipynb)
 
 # %% cellView="form" jupyter={"source_hidden": true}
 # @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -309,12 +309,17 @@ show(pictures, 2 * singles, columns=3, height=190)
 # Even these networks have kept a little of the weave. `nst.paint` weakens it by *cycle spinning* (Coifman & Donoho 1995): it paints
 # twice, the second time with the photograph moved by half a cell. It moves that painting back and takes the mean. The brushwork is
 # in the same place in both and stays. The weave has moved by half a period, and most of it cancels. Here is a corner of the rocket's
-# sky, four times enlarged. Look for faint level stripes in the left one. (The strip at the left edge is a tower.)
+# sky, seven times enlarged, so that you see single pixels. The weave is faint, so its contrast is stretched five times. Look for level and
+# upright lines in the left picture. The third picture is the first minus the second, ten times stretched: it is what the second pass has
+# taken away.
 
 # %%
 rocket = nst.load_image("rocket", 640)
-skies = [nst.paint(rocket, "great_wave", passes=n)[..., 40:110, 85:185] for n in (1, 2)]
-show([F.interpolate(sky, scale_factor=4) for sky in skies], ["one pass", "two passes"], height=280)
+one, two = (nst.paint(rocket, "the_scream", passes=n)[..., 45:87, 115:165] for n in (1, 2))
+mean = two.mean((2, 3), keepdim=True)
+skies = [0.5 + 5 * (one - mean), 0.5 + 5 * (two - mean), 0.5 + 10 * (one - two)]
+enlarged = [F.interpolate(sky.clamp(0, 1), scale_factor=7) for sky in skies]  # each pixel a square of 7 × 7
+show(enlarged, ["one pass", "two passes", "the difference"], height=294)
 
 # %% [markdown]
 # ## A long training, on a GPU
