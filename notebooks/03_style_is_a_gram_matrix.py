@@ -25,7 +25,7 @@
 # **You will learn** how to describe a painting's style so that places no longer matter, how to compare two styles, and how to grow
 # endless new texture.
 #
-# One to one and a half minutes on two CPU cores · Previous: [02 · What the critic sees](02_what_the_critic_sees.ipynb) · Next: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)
+# About 4 minutes on one CPU core · Previous: [02 · What the critic sees](02_what_the_critic_sees.ipynb) · Next: [04 · Gatys: painting by optimisation](04_gatys_painting_by_optimisation.ipynb)
 
 # %% cellView="form" jupyter={"source_hidden": true}
 # @title At home this cell does nothing. On Colab or Kaggle it installs the library from a zip.
@@ -156,8 +156,8 @@ for a in names:
 # The same distances, between all paintings and all photographs, as a map: what lies close together has a similar style.
 # (*Classical scaling* finds the places in two dimensions: the two strongest directions of the table of distances.) Half of the
 # pictures would lie in one heap, so we keep only their *order* along each axis, with equal steps. The two prints of waves are
-# neighbours, and so are the two night skies with swirls. But two dimensions cannot hold all distances: neighbours on the map may
-# differ in another direction.
+# neighbours, and so are two dark photographs, a rocket at night and a field of galaxies. The two night skies with swirls are not far from
+# each other. But two dimensions cannot hold all distances: neighbours on the map may differ in another direction.
 
 # %%
 names = [*nst.sample_names()["paintings"], *nst.sample_names()["photographs"]]
