@@ -276,7 +276,7 @@ net = nst.train(config, callback=LivePlot(config.folder))
 # %% [markdown]
 # ## At once
 #
-# That took about a minute on two cores, from random weights. Now a photograph that the network has never seen goes
+# That took a few minutes of one core, from random weights. Now a photograph that the network has never seen goes
 # in, and a painting comes out in a fraction of a second. It is blurred and has few details; what more training gives, the next
 # pictures show.
 
