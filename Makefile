@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 # threads that wait for each other soon sleep, because other programs run beside them
 export OMP_WAIT_POLICY ?= PASSIVE
-export GOMP_SPINCOUNT ?= 3000
+export GOMP_SPINCOUNT ?= 2000
 UNIT := tests --ignore=tests/benchmarks --ignore=tests/browser --ignore=tests/hostile
 NUMERIC = $(shell grep -l mark.numeric tests/test_*.py)
 ELSEWHERE := SSE41-1 SSE41-2 AVX2-1 AVX2-2

@@ -13,7 +13,7 @@ from importlib import import_module
 # libgomp's stay awake for a moment, or waking them costs a fifth of the time where nothing else runs
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 from .critic.extractor import FeatureExtractor
 from .critic.losses import LossConfig, PerceptualLoss, gram, total_variation
