@@ -17,6 +17,7 @@ from nstlib.pictures.reel import encode, join
 
 SIZE, FRAMES, CUT, RATE = (192, 320), 75, 50, 25  # height and width; frames; the frame where the scene changes
 FACE = 72  # pixels across
+CLIP = Path(nstlib.__file__).parent / "figures" / "clips" / "coffee.mp4"
 
 
 def view(photo: np.ndarray, centre: tuple[float, float], width: float) -> np.ndarray:
@@ -78,12 +79,11 @@ def frames() -> Iterator[np.ndarray]:
 
 
 if __name__ == "__main__":
-    target = Path(nstlib.__file__).parent / "figures" / "clips" / "coffee.mp4"
     times = [(Fraction(i, RATE), Fraction(1, RATE)) for i in range(FRAMES)]
-    clip = Clip(target, SIZE, Fraction(RATE), Fraction(FRAMES, RATE), Fraction(1, 12_800))
-    part = target.with_suffix(".mkv")
-    target.unlink(missing_ok=True)
+    clip = Clip(CLIP, SIZE, Fraction(RATE), Fraction(FRAMES, RATE), Fraction(1, 12_800))
+    part = CLIP.with_suffix(".mkv")
+    CLIP.unlink(missing_ok=True)
     encode(frames(), part, clip, ".mp4")
-    join([part], times, target, clip, None, {"made by": "data/clip.py"})
+    join([part], times, CLIP, clip, None, {"made by": "data/clip.py"})
     part.unlink()
-    print(f"{target.name}: {target.stat().st_size // 1000} KB")
+    print(f"{CLIP.name}: {CLIP.stat().st_size // 1000} KB")

@@ -188,10 +188,10 @@ plt.show()
 #
 # $$x_t = p_t + c\,m_t\,\bigl(W(x_{t-1}) - p_t\bigr),$$
 #
-# with the warp $W$, the mask $m_t$, and $c=0.95$: where the flow can be trusted, nineteen parts of twenty stay, and one is new. Each
-# remedy is a switch, so that we can see what it gains. The measure is Lai et al.'s *warping error* (2018): the difference between a frame and the last one, moved along
-# the flow of the clip, where that can be trusted; "over 8" is the same against the frame eight earlier. Beside it stands how sharp the
-# film is, against frame by frame, because a blurred film would not flicker either.
+# with the warp $W$, the mask $m_t$, and $c=0.95$: where the flow can be trusted, nineteen parts of twenty stay, and one is new. Each remedy
+# is a switch, so that we can see what it gains. The measure is Lai et al.'s *warping error* (2018): the difference between a frame and the
+# last one, moved along the flow of the clip, where that can be trusted; "over 8" is the same against the frame eight earlier. Beside it
+# stands how sharp the film is, against frame by frame, because a blurred film would not flicker either.
 
 
 # %%
@@ -234,14 +234,14 @@ nst.show([slice_through_time(each, 150) for each in films.values()], list(films)
 # %% [markdown]
 # From frame to frame the error falls to a fifth of what it was, and over eight frames to 0.6. (The clip itself has an error of 0.013: its
 # noise is new in every frame, and a carried painting has less of it.) But the flow that judges here has also made the film, so what it
-# gets wrong does not count. We made the clip, so we know its true motion. Judged by that, a film of 320 pixels and two passes has 0.31 of
-# the error of its single frames, and 0.57 over eight frames (`tests/benchmarks/video_quality.py`).
+# gets wrong does not count. We made the clip, so we know its true motion. Judged by that, a film of 320 pixels has 0.28 of
+# the error of its single frames, and 0.55 over eight frames (`tests/benchmarks/video_quality.py`).
 #
 # In the slices, look at the yellow once more: it is smoother in all three. Below are the last frames of the four films. Look at the second:
 # without the mask, the face leaves a trail. The third is soft, for linear interpolation takes the mean of neighbours, and after 23 frames
 # it has done so 23 times. The fourth uses Lanczos' kernel, which looks at eight pixels in each direction, some of them with a minus sign,
 # so that less is lost. And what is still lost is given back: fine detail, the picture less a blurred copy of it, is made as strong as in
-# $p_t$ (`as_sharp`, three lines).
+# $p_t$ (`as_sharp`).
 
 # %%
 nst.show([Image.fromarray(each[-1]) for each in films.values()], list(films), columns=2, height=190)

@@ -121,21 +121,23 @@ def paint_command(
     styles = shares(style)
     blend = asked_blend(net, styles, strength)  # what it does not have is said before any work is done
     _ = brush.polish and style_pictures(net, blend, brush.polish_style)
-    settings = {"model": model, "passes": passes or 2, "preserve_colour": preserve_colour}
+    target = film_of(content, Path(model).stem, saving.output, clip)
+    passes = passes or (1 if target else 2)
+    settings = {"model": model, "passes": passes, "preserve_colour": preserve_colour}
     settings |= asdict(brush) if brush != BrushConfig() else {}
     settings |= {"mask": mask} if mask else {}
     settings |= {"enlarge": enlarge} if enlarge else {}
     upscaler = load_upscaler().to(best_device(device)) if enlarge else None
     settings |= {"style": style, "strength": strength} if net.config.styles else {}
 
-    if target := film_of(content, Path(model).stem, saving.output, clip):
+    if target:
         if enlarge or brush != BrushConfig():
             raise ValueError(f"{content[0]}: is a clip; --stroke-size, --polish and --enlarge are for pictures")
-        told = {"preserve_colour": preserve_colour, "passes": passes or 1, "styles": styles, "strength": strength}
+        told = {"preserve_colour": preserve_colour, "passes": passes, "styles": styles, "strength": strength}
         return say(f"{paint_video(content[0], net, target, clip.video(size, fit), mask=mask, **told)}: painted")
 
     def painter(picture: Image.Image, side: int) -> Tensor:
-        painted = paint(picture, net, side, preserve_colour, styles, strength, fit, passes or 2, mask, **asdict(brush))
+        painted = paint(picture, net, side, preserve_colour, styles, strength, fit, passes, mask, **asdict(brush))
         return enlarge_picture(painted, upscaler) if upscaler else painted
 
     run(Jobs(content, Path(model).stem, saving.output), saving, size, painter, settings, content_scale)

@@ -18,7 +18,6 @@ import torch
 from measure import machine
 from PIL import Image
 
-import nstlib
 from nstlib import (
     GatysConfig,
     GatysPainter,
@@ -37,9 +36,9 @@ from nstlib.pictures.clips import open_clip
 from nstlib.pictures.files import endings
 
 sys.path.append(str(Path(__file__).parents[2] / "data"))
+from clip import CLIP
 from frontier import SCALES, judge
 
-OWN = Path(nstlib.__file__).parent / "figures" / "clips" / "coffee.mp4"
 MOST = 300  # iterations; a network that is better than so many counts as so many
 
 
@@ -139,7 +138,7 @@ if __name__ == "__main__":
     parser.add_argument("--write", action="store_true", help="store the medians in the cards")
     chosen = parser.parse_args()
     photos = sorted(p for p in chosen.photos.iterdir() if p.suffix.lower() in endings())[:10]
-    frames = [first_frame(path) for path in [OWN, *(sorted(chosen.videos.glob("*.mp4")) if chosen.videos else [])]]
+    frames = [first_frame(path) for path in [CLIP, *(sorted(chosen.videos.glob("*.mp4")) if chosen.videos else [])]]
     print(f"{len(photos)} photographs, {machine()}\n")
     scales = " | ".join(f"style {scale:g}" for scale in SCALES)
     print(f"| network | content | {scales} | noise, photographs | noise, films | weave: one pass | two |")

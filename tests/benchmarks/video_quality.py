@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import torch
 from measure import machine
+from network_quality import noise_out
 from PIL import Image
 
 import nstlib as nst
@@ -27,9 +28,8 @@ from nstlib.pictures.clips import open_clip
 from nstlib.pictures.pixels import resize_pil
 
 sys.path.append(str(Path(__file__).parents[2] / "data"))
-from clip import CUT, true_motion
+from clip import CLIP, CUT, true_motion
 
-OWN = Path(nst.__file__).parent / "figures" / "clips" / "coffee.mp4"
 REMEDIES = {
     "frame by frame": VideoConfig(carry=0.0),
     "carried everywhere, linear": VideoConfig(sharp=False, mask=False, cuts=False),
@@ -40,7 +40,7 @@ LONG = 8  # frames of the long comparison
 
 
 def flow_between(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """A finer flow than the one that films are made with: DIS at full size."""
+    """A finer flow than the one that films are made with: DIS with twice the refinement."""
     finest = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     finest.setFinestScale(0)
     finest.setVariationalRefinementIterations(10)
@@ -109,23 +109,16 @@ def shown(path: Path) -> list[np.ndarray]:
     return [frame.pixels() for frame in open_clip(path)]
 
 
-def noise_out(net, frame: np.ndarray) -> float:
-    """What noise of 2/255 becomes, of 255."""
-    noise = np.random.default_rng(0).normal(0, 2, (2, *frame.shape))
-    a, b = (nst.paint(np.clip(frame + n, 0, 255).round().astype(np.uint8), net)[0].numpy() for n in noise)
-    return float(np.std(a - b) / np.sqrt(2) * 255)
-
-
 def report(clip: Path, model: str, args, folder: Path) -> None:
-    net, begin = nst.load_transformer(model), args.start if clip != OWN else 0.0
+    net, begin = nst.load_transformer(model), args.start if clip != CLIP else 0.0
     end = begin + args.frames / float(open_clip(clip).rate)
     source = frames_of(clip, begin, end, args.size)
-    known = clip == OWN and args.size == 320
+    known = clip == CLIP and args.size == 320
     near, far = (true_motions(gap, len(source)) if known else motions_of(source, gap) for gap in (1, LONG))
     height, width = source[0].shape[:2]
     print(f"\n{clip.name}, {model}, {len(source)} frames of {width}×{height}; the clip itself:")
     print(f"warping error {warping_error(source, near):.4f}, over {LONG} frames {warping_error(source, far):.4f}; "
-          f"noise 2/255 → {noise_out(net, source[0]):.1f}/255\n")  # fmt: skip
+          f"noise 2/255 → {noise_out(net, nst.to_tensor(nst.open_image(source[0]))):.1f}/255\n")  # fmt: skip
     print(f"| | warping error | over {LONG} frames | sharpness | style loss | frames/s |\n|---|--:|--:|--:|--:|--:|")
     first = None
     for name, remedy in REMEDIES.items():
@@ -168,7 +161,7 @@ if __name__ == "__main__":
     parser.add_argument("--start", type=float, default=0.0, help="of the videos of the folder, seconds")
     parser.add_argument("--size", type=int, default=320)
     args = parser.parse_args()
-    clips = [OWN, *(sorted(args.videos.glob("*.mp4")) if args.videos else [])]
+    clips = [CLIP, *(sorted(args.videos.glob("*.mp4")) if args.videos else [])]
     print(machine(), f"{torch.get_num_threads()} threads")
     for each in clips:
         print(f"{each.name}: cuts at {cuts(each)}")
