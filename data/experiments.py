@@ -78,6 +78,18 @@ def paper(teacher: Path) -> None:
     store(picture(dict(rows), columns=len(steps), height=200), "paper.jpg")
 
 
+def faces() -> None:
+    """A face under three style weights, painted at 448 px and cut out."""
+
+    def portrait(config: nst.GatysConfig) -> tuple:
+        return nst.stylize("astronaut", "great_wave", config), {}
+
+    configs = {f"style weight {w:g}": replace(BASE, size=448, style_weight=w) for w in (80.0, 40.0, 20.0)}
+    cells = run_grid(portrait, configs, CACHE / "faces")
+    heads = [cell.image.crop((90, 0, 350, 220)) for cell in cells.values()]
+    store(sheet(heads, list(cells), height=220), "faces.jpg")
+
+
 def fast(photos: Path) -> None:
     """Batch size down, epochs along."""
     configs = {
@@ -141,6 +153,7 @@ if __name__ == "__main__":
     parser.add_argument("--teacher", type=Path, help="VGG-19's first three blocks")
     chosen = parser.parse_args()
     weights()
+    faces()
     if chosen.teacher:
         critics(chosen.teacher)
         paper(chosen.teacher)

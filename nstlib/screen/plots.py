@@ -87,7 +87,8 @@ def curves(
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")  # 20 and not 2 × 10¹
     axes.yaxis.set_minor_formatter("{x:g}")
-    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5) if high > 10 * low else range(2, 10)))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -25,6 +25,12 @@ COLAB += (
 )  # there already, as in Colab
 KEPT = ("torch", "torchvision", "ipywidgets", "ipython", "ipykernel", "numpy")
 DRIVE = "def mount(path):\n    print('Mounted at', path)\n"
+FILES = """from skimage import data, io
+
+def upload():  # as if the user had chosen this photograph: it lies in the working folder afterwards
+    io.imsave("holiday.jpg", data.coffee()[:200, :300])
+    return {"holiday.jpg": open("holiday.jpg", "rb").read()}
+"""
 
 
 def run(*command, **options) -> str:
@@ -47,10 +53,11 @@ def environment() -> Path:
 
 
 def stand_in(folder: Path) -> Path:
-    """A google.colab that does nothing, imported before everything else."""
+    """A google.colab, imported before everything else: a drive that is not mounted, an upload of one photograph."""
     (folder / "google" / "colab").mkdir(parents=True, exist_ok=True)
     (folder / "google" / "colab" / "__init__.py").write_text("")
     (folder / "google" / "colab" / "drive.py").write_text(DRIVE)
+    (folder / "google" / "colab" / "files.py").write_text(FILES)
     (folder / "sitecustomize.py").write_text("import google.colab\n")
     return folder
 
