@@ -5,14 +5,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..critic.losses import PerceptualLoss
+from ..painting.network import TransformerNet
+from ..painting.upscale import UpscaleNet
 from ..pictures.photos import PhotoFolder
 from ..pictures.samples import load_style
 from .config import TrainConfig
+from .upscaling import UpscaleObjective
 
 PIXEL_WEIGHT = 10.0  # of the pixels at strength 0
 FLOW, ZOOM = 2.0, 0.03  # of the motion: standard deviation in pixels of a 4 × 4 grid; share of the size, at most
 NOISE = 0.02  # standard deviation of the second view's noise, at most
 DARK = 1e-3  # the least mean square of a photograph: a black one would have an infinite relative error
+
+
+def make_objective(
+    config: TrainConfig, net: TransformerNet | UpscaleNet, photos: PhotoFolder, device: torch.device
+) -> "StyleObjective | UpscaleObjective":
+    """What judges a batch: `objective(model, crops)` gives losses by name, of which `total` is minimised."""
+    if config.objective != "style":  # "pixels" or "perceptual"
+        return UpscaleObjective(config, device)
+    styles = net.config.styles
+    objective = StyleObjective(config, rows=len(styles) + 1 if styles else 0, device=device)
+    if styles:
+        objective.balance_styles(photos)
+    return objective
 
 
 class StyleObjective:

@@ -1,4 +1,4 @@
-"""What a training begins with: the network, what judges it, the device, the precision."""
+"""What a training begins with: the network, the device, the precision."""
 
 from dataclasses import replace
 
@@ -10,10 +10,7 @@ from ..devices import best_device, best_precision
 from ..painting.models import adjustable, load_transformer
 from ..painting.network import TransformerNet
 from ..painting.upscale import UpscaleNet, load_upscaler
-from ..pictures.photos import PhotoFolder
 from .config import TrainConfig
-from .objective import StyleObjective
-from .upscaling import UpscaleObjective
 
 
 def first_network(config: TrainConfig) -> TransformerNet | UpscaleNet:
@@ -31,19 +28,6 @@ def first_network(config: TrainConfig) -> TransformerNet | UpscaleNet:
     if len(config.names) == 1 and not (init and init.config.styles):
         return init or TransformerNet(config.network)
     return adjustable(init, config.names) if init else TransformerNet(replace(config.network, styles=config.names))
-
-
-def make_objective(
-    config: TrainConfig, net: TransformerNet | UpscaleNet, photos: PhotoFolder, device: torch.device
-) -> StyleObjective | UpscaleObjective:
-    """What judges a batch: `objective(model, crops)` gives losses by name, of which `total` is minimised."""
-    if config.objective != "style":
-        return UpscaleObjective(config, device)
-    styles = net.config.styles
-    objective = StyleObjective(config, rows=len(styles) + 1 if styles else 0, device=device)
-    if styles:
-        objective.balance_styles(photos)
-    return objective
 
 
 def train_only_rows(net: TransformerNet, names: tuple[str, ...]) -> None:

@@ -25,7 +25,8 @@ from ..pictures.photos import PhotoFolder, StepSampler, collate
 from ..storage import let_go
 from . import runs
 from .config import MAY_CHANGE, TrainConfig, TrainState
-from .start import first_network, make_accelerator, make_objective, train_only_rows
+from .objective import make_objective
+from .start import first_network, make_accelerator, train_only_rows
 
 
 class Trainer:
