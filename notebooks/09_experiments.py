@@ -326,7 +326,7 @@ figure
 # %% [markdown]
 # Compare with the third blue point (style weight 80): both networks, at full strength (the lowest red point, and the orange one), keep a
 # little more of the photograph, but are about twenty times as far from the style. Twenty steps after the network divide its style loss by
-# almost nine, and cost content. Now go along the red line, to the left the strength falls from 1 to 0.25. Wherever both lines keep as much
+# about nine, and cost content. Now go along the red line, to the left the strength falls from 1 to 0.25. Wherever both lines keep as much
 # of the photograph, the blue one is five to twenty times nearer to the style. That is the price of painting at once.
 #
 # But is the critic a fair judge? The optimised paintings were made to please *it*, number by number. So ask somebody else: yourself.
