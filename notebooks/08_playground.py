@@ -56,7 +56,7 @@ size, steps = (768, 1500) if gpu else (448, 200)
 # %% [markdown]
 # ## The desk first
 #
-# This is a photograph of the desk. (A desk that works needs a running notebook, so on the repository's web page you see no more than
+# This is a picture of the desk. (A desk that works needs a running notebook, so on the repository's web page you see no more than
 # this.)
 
 # %%
@@ -181,8 +181,8 @@ walk = [nst.paint("cat", net, 256, styles={"ink": 1 - w, "stained_glass": w}) fo
 show(walk, [f"{100 - 100 * w:.0f} : {100 * w:.0f}" for w in ways], columns=3, height=170)
 
 # %% [markdown]
-# And here is a square with a style in each corner: watercolour and starry night above, woodblock and halftone below. Between them lie
-# styles for which there is no painting:
+# The colours of the glass come late, in the last two steps. And here is a square with a style in each corner: watercolour and starry
+# night above, woodblock and halftone below. Between them lie styles for which there is no painting:
 
 # %%
 corners = ("watercolour", "starry_night", "woodblock", "halftone")  # top left, top right, bottom left, bottom right
@@ -283,7 +283,8 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # <details><summary>Solution</summary>
 #
-# Evenly, by about the same amount at each step: the mix of γ and β is a straight line.
+# Evenly, by about the same amount at each step. That is not so for every pair: from ink to stained glass, above, the colours come late.
+# The mix of γ and β is a straight line, but the picture need not follow it.
 #
 # ```python
 # ways = [i / 12 for i in [*range(13), *range(11, 0, -1)]]

@@ -91,7 +91,8 @@ plt.show()
 #
 # Directions are mixtures of channels, and to compute a mixture one needs all of them. So we keep *channels*: each time the one
 # that explains most of what is still unexplained, and subtract what it explains. That is Cholesky factorisation with greedy
-# pivoting. It leaves (orange, above) about twice what the best directions leave, and clearly less than channels taken at random.
+# pivoting. It mostly leaves (orange, above) one and a half to two times what the best directions leave, and clearly less than channels
+# taken at random.
 
 
 # %%
@@ -245,9 +246,9 @@ boxes = [(354 * i, y, 354 * i + 346, y + 230) for i in range(5) for y in (0, 264
 show([pairs.crop(box) for box in boxes], ["VGG-19, three blocks", "compact critic"] * 5, columns=2, height=230)
 
 # %% [markdown]
-# Left: painted by VGG-19's first three blocks; right: by the compact critic. The same strokes are in nearly the same places, and there is
-# no speckle that VGG-19's picture lacks. Look closely: some leads between the panes are fainter, and fine lines, such as the foam of the
-# woodblock, are a shade rougher. The objective is a tenth higher, and nearly all of that is style: the style loss is almost twice as high,
+# Left: painted with VGG-19's first three blocks; right: with the compact critic. Most strokes are in nearly the same places, and there is
+# hardly more speckle. Look closely: on the right some black lines between the panes are fainter, and fine lines, such as the foam of the
+# woodblock, are a little rougher. The objective is a tenth higher, and nearly all of that is style: the style loss is almost twice as high,
 # though still under one per cent of the photograph's. And each critic favours what was painted for itself. Of mixed pairs, the two agree
 # on 137 of 200, where a coin would give 100. ("VGG-19" in this section means its first three
 # blocks, except in the line about time and memory. The deeper blocks were not compared.)

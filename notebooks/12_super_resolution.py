@@ -204,8 +204,8 @@ show(
 )
 
 # %% [markdown]
-# Two things have changed. Eyes, mouth and hair have more contrast. And there is a **grid** over the second picture, with a period
-# of four pixels. Its cause is the critic. It averages 2×2 pixels, twice, and cannot see some patterns with this period. The
+# Eyes, mouth and hair are hardly clearer. What has changed most is a **grid** over the second picture, with a period of four
+# pixels. Its cause is the critic. It averages 2×2 pixels, twice, and cannot see some patterns with this period. The
 # network paints in cells of 4×4 pixels, so it soon finds such a pattern. The cure is to cut 0 to 3 pixels off at the top and
 # at the left, at random, before the critic looks: then its cells and the network's lie differently each time. The library trains
 # like this (`nst train --objective perceptual`), and exercise 1 tries it. It weakens the grid and does not remove it: the network
@@ -340,13 +340,18 @@ show([g[box] for g in guesses], ["bicubic", "for the pixels", "for features", "t
 # nst paint photo.jpg --model starry_night --size 1024 --enlarge
 # ```
 #
-# The last line paints at 1024 pixels and enlarges the painting four times. The next cell does the same with a smaller painting:
+# The last line paints at 1024 pixels and enlarges the painting four times. The next cell does the same with a smaller painting,
+# and shows a part of it at pixel size:
 
 # %%
-painted = nst.paint("cat", "starry_night", size=160)
-poster = nst.enlarge(painted, "perceptual")
+painted = nst.paint("cat", "starry_night", size=256)
+poster = nst.enlarge(painted)
 print(tuple(painted.shape), "→", tuple(poster.shape))
-show([bicubic(painted).clamp(0, 1), poster], ["bicubic", "nst.enlarge"], height=300)
+show(
+    [large[..., 100:460, 260:660] for large in (bicubic(painted).clamp(0, 1), poster)],
+    ["bicubic", "nst.enlarge"],
+    height=360,
+)
 
 # %% [markdown]
 # ## Exercises

@@ -166,7 +166,7 @@ def test_trusted():
     here = np.roll(last, 3, axis=1)
     here[20:40, 30:60] = 0
     (trusted,) = taught("11", "trusted")
-    trusted.__globals__.update(optical_flow=flow.optical_flow, warp=flow.warp)
+    trusted.__globals__.update(ends=flow.ends, optical_flow=flow.optical_flow, warp=flow.warp)
     mask = trusted(here, last)
     assert 0 < mask.mean() < 1
     assert (flow.motion(here, last)[1] == cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)).all()

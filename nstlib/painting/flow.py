@@ -37,6 +37,11 @@ def optical_flow(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     return dis.calc(*grey, None)
 
 
+def ends(flow: np.ndarray) -> np.ndarray:
+    """Where each pixel comes to lie: x, y `(H, W, 2)` in pixels."""
+    return np.indices(flow.shape[:2], dtype=np.float32)[::-1].transpose(1, 2, 0) + flow
+
+
 def warp(image: np.ndarray, flow: np.ndarray, sharp: bool = True) -> np.ndarray:
     """`image (H, W, C)` as seen from the frame in which the flow starts.
 
@@ -44,9 +49,8 @@ def warp(image: np.ndarray, flow: np.ndarray, sharp: bool = True) -> np.ndarray:
         sharp: Lanczos interpolation; linear interpolation, repeated from frame to frame, blurs.
     """
     cv2 = opencv()
-    y, x = np.indices(flow.shape[:2], dtype=np.float32)
     how = cv2.INTER_LANCZOS4 if sharp else cv2.INTER_LINEAR
-    return cv2.remap(image, x + flow[..., 0], y + flow[..., 1], how, borderMode=cv2.BORDER_REFLECT)
+    return cv2.remap(image, ends(flow), None, how, borderMode=cv2.BORDER_REFLECT)
 
 
 def as_sharp(image: np.ndarray, model: np.ndarray) -> np.ndarray:
@@ -61,7 +65,8 @@ def motion(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     """How the last frame turns into this one.
 
     There and back must lead home, within a pixel (Sundaram et al. 2010 and Ruder et al. 2016, equation 5, allow 0.7),
-    or the pixel is hidden in the other frame; and the colours must match, which finds what the flow has missed.
+    or the pixel is hidden in the other frame; it must have been in the picture; and the colours must match, which
+    finds what the flow has missed.
     (Ruder et al. leave out all edges of motion instead, their equation 6; there it would flicker on.)
 
     Args:
@@ -77,6 +82,7 @@ def motion(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         np.square(vectors).sum(-1) for vectors in (flow + back, np.stack([flow, back], -1).reshape(*flow.shape[:2], 4))
     )
     match = np.abs(here.astype(np.float32) - warp(there, flow, sharp=False)).mean(-1) <= TOLERANCE
-    trusted = (gap <= 0.01 * length + 1.0) & match
+    inside = ((ends(flow) >= -0.5) & (ends(flow) <= np.array(flow.shape[1::-1]) - 0.5)).all(-1)
+    trusted = (gap <= 0.01 * length + 1.0) & match & inside
     cut = bool(trusted.mean() < CUT[0] and match.mean() < CUT[1])
     return flow, opencv().GaussianBlur(trusted.astype(np.float32), (0, 0), 1.0), cut

@@ -78,7 +78,7 @@ def bicubic(image: Tensor, scale: float = SCALE) -> Tensor:
 
 @checked
 def load_upscaler(model: str | Path = "pixels") -> UpscaleNet:
-    """A trained network: `"pixels"` (closest), `"perceptual"` (more contrast, a faint grid), or a file of `nst train`.
+    """A trained network: `"pixels"` (closest), `"perceptual"` (nearer in features, faint grid), or a file of nst train.
 
     Raises:
         CheckpointError: no such file, or one that holds no network of this layout.

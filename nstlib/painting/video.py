@@ -43,7 +43,7 @@ class VideoConfig:
     fps: Positive | None = None  # at most so many frames a second; None: all
     start: Weight = 0.0  # seconds
     end: Positive | None = None  # seconds; None: to the end
-    carry: UnitFloat = 0.95  # how much of the last painting, led along the flow, where that can be trusted; 0: nothing
+    carry: UnitFloat = 0.98  # how much of the last painting, led along the flow, where that can be trusted; 0: nothing
     sharp: bool = True  # led by Lanczos interpolation; by a network, detail as strong as in a single painting too
     mask: bool = True  # only where the flow can be trusted; without, everywhere
     cuts: bool = True  # begin afresh where a scene ends

@@ -156,7 +156,7 @@ def enlarge_command(
         content: photographs or paintings: files, folders, or samples' names.
         saving: where the results go; by default CONTENT_x4.png in this folder, and for a folder FOLDER_x4 beside it.
         scale: 4, or 2.
-        model: pixels (closest), perceptual (more contrast, a faint grid), or a file of `nst train --objective`.
+        model: pixels (closest), perceptual (nearer in features, a faint grid), or a file of `nst train --objective`.
         device: cpu, cuda, mps; by default the best there is.
     """
     net = load_upscaler(model).to(best_device(device))

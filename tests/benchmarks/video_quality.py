@@ -22,7 +22,7 @@ from network_quality import noise_out
 from PIL import Image
 
 import nstlib as nst
-from nstlib.painting.flow import motion
+from nstlib.painting.flow import ends, motion
 from nstlib.painting.video import VideoConfig, paint_video
 from nstlib.pictures.clips import open_clip
 from nstlib.pictures.pixels import resize_pil
@@ -53,12 +53,13 @@ def led(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
 
 
 def visible(flow: np.ndarray, home: np.ndarray) -> np.ndarray:
-    """Ruder et al. (2016), equations 5 and 6: neither hidden nor at an edge of motion."""
-    back = led(home, flow)
+    """Ruder et al. (2016), equations 5 and 6: neither hidden nor at an edge of motion; and in the other frame too."""
+    back, where = led(home, flow), ends(flow)
+    inside = ((where >= 0) & (where <= np.array(flow.shape[1::-1]) - 1)).all(-1)
     length = np.square(flow).sum(-1)
     edge = sum(np.square(slope).sum(-1) for slope in np.gradient(flow, axis=(0, 1)))
     hidden = np.square(flow + back).sum(-1) > 0.01 * (length + np.square(back).sum(-1)) + 0.5
-    return ~hidden & (edge <= 0.01 * length + 0.002)
+    return ~hidden & inside & (edge <= 0.01 * length + 0.002)
 
 
 def warping_error(film: list[np.ndarray], motions: list[tuple]) -> float:
