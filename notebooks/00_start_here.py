@@ -90,8 +90,8 @@ show(painted, height=341)
 
 # %% [markdown]
 # It did not appear all at once. The painter begins with a tiny picture, where a stroke is as large as an eye. Then it works on
-# larger and larger ones, 50 steps at each size, as an artist goes from a sketch to detail. The first picture below is
-# the photograph.
+# larger and larger ones, 50 steps at each size, as an artist goes from a sketch to detail. The first picture below is still
+# nearly the photograph: it has had a single step.
 
 # %%
 show(film.frames, columns=6, height=105)

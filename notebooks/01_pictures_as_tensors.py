@@ -82,7 +82,7 @@ show([cat, red, green, blue], ["all", "red", "green", "blue"], height=150)
 # ## Resizing, the wrong way and the right way
 #
 # To halve a picture one could keep every second pixel. But detail that is finer than the new grid does not vanish then. It comes
-# back as steps and patterns that are not in the photograph (*aliasing*). Compare the rims of the wheels and the benches below.
+# back as steps and patterns that are not in the photograph (*aliasing*). Compare the rims of the wheels and the bench below.
 # The remedy is to blur just enough first, and that is what `nst.resize` does (in PyTorch, `interpolate` with `antialias=True`).
 # A style is made of texture, so we must not add texture by mistake.
 
@@ -154,7 +154,8 @@ show([soft, cat, noise], [f"TV {total_variation(x):.3f}" for x in (soft, cat, no
 #
 # The obvious distance between two pictures is the **mean squared error** of their pixels. Let us be fair to it. We move the cat by four
 # pixels, and measure the error. Then we make it darker, warmer, noisy and blurred, each just so much that the error is *the same*. We
-# find the right amount by bisection: try half; if the error is too small, take more, otherwise less.
+# find the right amount by bisection: try half; if the error is too small, take more, otherwise less. One
+# more is a JPEG of only 3 KB, whose error happens to be the same.
 
 
 # %%
@@ -205,7 +206,7 @@ with torch.no_grad():
 
 # %% [markdown]
 # The critic's order is close to what most people would say: darker and warmer are the smallest changes, the blur and the JPEG blocks
-# are by far the largest.
+# are the largest.
 #
 # ## Exercises
 #
@@ -228,7 +229,7 @@ with torch.no_grad():
 # <details><summary>Solution</summary>
 #
 # No. `mean` moves the three colours together: the coffee turns yellow and the white cup blue, as in the comic. `histogram` has each of them
-# right and their combinations wrong: the wood turns pink, and the shadows green.
+# right and their combinations wrong: the wood turns pale pink, and its grain green.
 #
 # ```python
 # coffee, halftone = nst.load_image("coffee"), nst.load_image("halftone")

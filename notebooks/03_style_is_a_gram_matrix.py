@@ -196,7 +196,7 @@ show([painting, *textures], titles, columns=5, height=170)
 
 # %% [markdown]
 # The first layer knows only colours and the finest grain. With `relu2_1` there are pebbles of glass with dark rims, with `relu3_1`
-# panes and leads between them.
+# panes with dark lead between them.
 #
 # Structures larger than the deepest layer can see at once do not come back. A deeper network helps; so does a simpler trick,
 # *scale*: begin with a tiny picture, in which a pane is only a few pixels wide, and enlarge it step by step. That is a
@@ -264,6 +264,8 @@ show(grown, ["circular, from the painting", "circular, upside down"], height=250
 # patches of the other, or something that is neither?
 #
 # <details><summary>Solution</summary>
+#
+# Patches: mostly swirls, with pieces of sand-coloured sky and white foam. Where they meet, the one turns into the other.
 #
 # ```python
 # config = nst.GatysConfig(backbone="compact", size=256, steps=50, smallest=48, content_weight=0, init="noise", lr=0.05)

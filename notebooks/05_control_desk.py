@@ -98,9 +98,9 @@ show(frames, titles, columns=3, height=170)
 # the loss smaller from where it stands, so the result depends on where it came from.
 #
 # You can see each change of the weight in the curves. Adam divides each gradient by the size that the last ones had. So after a change
-# *upwards* its first steps are too long, and a loss may jump. After the change *down* to 1 they are too short: for ten steps
-# little happens. (A new Adam, which remembers nothing, brings the content loss from 2.4 to 0.8 in its first 5 steps; this one
-# needs 40.)
+# *upwards* its first steps are too long, and a loss may jump. After the change *down* to 1 they are too short: in ten
+# steps the content loss falls only from 2.4 to about 1.7. (A new Adam, which remembers nothing, brings it to 0.8 in its first 5 steps;
+# this one needs 40.)
 
 # %%
 curves({name: [losses[name] for losses in history] for name in ("content", "style")})
@@ -119,8 +119,8 @@ for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
 show(frames, titles, columns=3, height=170)
 
 # %% [markdown]
-# And here each layer is used alone. The first gives the colours and a fine grain. The deep ones give long strokes, and `relu3_4` lets
-# some of the photograph's colours through:
+# And here each layer is used alone. The first gives the colours and a fine grain. The deep ones give long strokes. `relu3_4` says
+# little about colour: the eyes stay almost as in the photograph, and the fur turns violet:
 
 # %%
 base = nst.GatysConfig(backbone="compact", style_weight=300)
@@ -144,7 +144,7 @@ show(frames, names, columns=2, height=190)
 # <details><summary>What you should see</summary>
 #
 # 1. The fur is back after about as many steps as the painting took; the last of the blue needs several times as many.
-# 2. The strokes stay, in other colours: blue and yellow are mostly gone, for colour lives in the first layers.
+# 2. The strokes stay, and the colours drift: the blue turns violet, the yellow pale. It is mostly the first layers that hold colours.
 # 3. That is near 1000, the end of the slider. Total variation removes small contrasts first, and those of the eyes are large.
 # 4. Our losses are relative, so the same numbers mean about the same there.
 #

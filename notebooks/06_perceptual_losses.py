@@ -20,7 +20,7 @@
 # ![a blurred eye of a cat, and a sharp one](../data/openings/06.jpg)
 #
 # Sixteen sharp photographs of this eye differ only in where it lies. Each of these two pictures is as close to all sixteen as
-# possible: the left one in its pixels, the right one in its features. **Why is the left one blurred?**
+# possible: the left one in its pixels, the right one in what the critic reports. **Why is the left one blurred?**
 #
 # **You will learn** why a network that is trained on pixels blurs, why one that is trained on features does not, and how our critic
 # becomes a teacher. Then you have everything that fast style transfer needs.
@@ -150,7 +150,7 @@ show(
 
 # %% [markdown]
 # All three bets were made on the same sixteen answers. The best bet by pixels has no fur, the two others have it. (The
-# features of one layer leave a weave in it, which more layers and Gram matrices take away.)
+# features of one layer leave a fine coloured pattern in it, which more layers and Gram matrices take away.)
 #
 # ## A network learns to blur
 #
@@ -212,7 +212,7 @@ with torch.no_grad():
 show([photo, *copies], ["input, never seen in training", *students], height=260)
 
 # %% [markdown]
-# The first network has learned to blur, for that makes a loss that compares pixel by pixel smallest. Many
+# The first network has learned to blur, because a blur makes the loss by pixels smallest. Many
 # early networks for colouring, sharpening and enlarging gave soft pictures for this reason. Johnson, Alahi and Fei-Fei (2016)
 # trained the same network once with each loss, and the one that learned from features gave the sharper pictures.
 #
@@ -242,7 +242,7 @@ curves({name: [h[name] for h in history] for name in ("content", "style", "total
 
 # %% [markdown]
 # Style falls and content *rises*: an untrained copyist gives back nearly the photograph, so content begins near 0 and has to give
-# way. It is the sum that falls. (At the very start all of them jump: Adam's first steps are too long for this network.)
+# way. Their weighted sum, the total, falls. (At the very start all of them jump: Adam's first steps are too long for this network.)
 
 # %%
 cat = nst.load_image("cat", size * 8 // 5)
@@ -257,7 +257,7 @@ show(
 # %% [markdown]
 # Three convolutions of 7, 5 and 5 pixels see only fifteen pixels at a time, so they cannot paint a swirl: they dye the cat in the
 # painting's blue and green, and the fur stays fur. But the network had never seen this cat, and it painted it without a single step of
-# optimisation. A deeper network, more photographs and more time give a painter that answers at once. That is the next
+# optimisation. A deeper network, with more photographs and more time, learns to paint strokes too. That is the next
 # notebook. (There we also remove the bands at the edges; they come from padding with zeros.)
 #
 # ## Exercises

@@ -71,8 +71,8 @@ work = Path(tempfile.mkdtemp())  # for a training that must not be lost, see the
 # ## The network
 #
 # It is narrow in the middle, like an hourglass. Two *strided* convolutions, which answer only at every second place, make the picture
-# four times smaller. There, computing is cheap and each filter sees far. *Residual blocks*, each of which adds a correction to what it is given, do the
-# work. Two enlargements bring the picture back to its size. Here is all of it:
+# a quarter as wide and as high. There, computing is cheap and each filter sees far. *Residual blocks*, each of which adds a correction
+# to what it is given, do the work. Two enlargements bring the picture back to its size. Here is all of it:
 
 
 # %%
@@ -195,7 +195,7 @@ def train(net: nst.TransformerNet, loss: nst.PerceptualLoss, photos, steps: int,
 
 # %% [markdown]
 # The training set is a folder of photographs. Ours holds four that come with scikit-image: far too few for a network that should
-# paint anything, but enough to watch one learn. We keep the astronaut for the test at the end. `PhotoFolder` takes only the
+# paint any photograph, but enough to watch one learn. We keep the astronaut for the test at the end. `PhotoFolder` takes only the
 # pictures of a folder, and deals out random crops.
 
 # %%
@@ -234,11 +234,12 @@ print("total:", *[f"{h['total']:.2f}" for h in history])
 # that falls along a cosine, a log, sample pictures, and a checkpoint from which it goes on *exactly* where it stopped. Its settings
 # are one dataclass, and the same names are the flags of `nst train` in a terminal.
 #
-# Its losses have other defaults than ours: two content layers (`relu2_2` keeps faces, `relu3_2` the rest), Gram matrices at full,
-# half and quarter size of the picture, and a little total variation. And it adds one loss of its own. A network that halves and
+# Its losses have other defaults than ours: two content layers (`relu2_2` keeps faces, `relu3_2` the rest), Gram matrices at full
+# size, a half, a quarter and an eighth, and a little total variation. And it adds one loss of its own. A network that halves and
 # doubles twice works in cells of four pixels, and tends to paint a regular pattern into them, a *weave*, that the critic takes for
 # brushwork. A brush would not do that: if the photograph moves a little, the painting should move with it. `stability_weight` asks for
-# that: it counts the mean square of $S f_W(x)-f_W(Sx)$, where $S$ is a random shift by up to 24 pixels.
+# that: it counts the mean square of $S f_W(x)-f_W(Sx)$. Here $S$ shifts a picture by 6 to 18 pixels each way, and often bends it a
+# little. ($Sx$ gets some noise too, for a camera's noise is no brushwork either.)
 
 # %%
 config = nst.TrainConfig(
@@ -268,7 +269,7 @@ print(*sorted(path.name for path in config.folder.iterdir()), config.save_model.
 # %% [markdown]
 # Nothing is lost. The network so far can be used, and the same line, without any "resume" switch, goes on from the checkpoint. On
 # a CPU the network ends up the same, to the last bit, as if it had never stopped (a test of nstlib compares the two). There is a notch
-# in the curves at the stop: the point after it is the mean of fewer steps.
+# in the curves at the stop: the point there is the loss of a single step.
 
 # %%
 net = nst.train(config, callback=LivePlot(config.folder))
@@ -277,8 +278,8 @@ net = nst.train(config, callback=LivePlot(config.folder))
 # ## At once
 #
 # That took a few minutes of one core, from random weights. Now a photograph that the network has never seen goes
-# in, and a painting comes out in a fraction of a second. It is blurred and has few details; what more training gives, the next
-# pictures show.
+# in, and a painting comes out in a fraction of a second. It is blurred and has few details. The next pictures show what
+# more training gives.
 
 # %%
 first = nst.paint("astronaut", net, 384)
@@ -291,7 +292,7 @@ show(
 # %% [markdown]
 # ## What some hours buy
 #
-# The networks that come with nstlib were trained on about 2,500 photographs, in several stages of together 9,000 to 14,000 steps.
+# The networks that come with nstlib were trained on about 2,500 photographs, in several stages, about 9,000 to 14,000 steps in all.
 # Each has a card that says how it was made. The lines below are only the last stage, which was short; `nst models` in a terminal lists
 # the earlier ones.
 
@@ -308,10 +309,10 @@ show(pictures, 2 * singles, columns=3, height=190)
 # %% [markdown]
 # Even these networks have kept a little of the weave. `nst.paint` weakens it by *cycle spinning* (Coifman & Donoho 1995): it paints
 # twice, the second time with the photograph moved by half a cell. It moves that painting back and takes the mean. The brushwork is
-# in the same place in both and stays. The weave has moved by half a period, and most of it cancels. Here is a corner of the rocket's
-# sky, seven times enlarged, so that you see single pixels. The weave is faint, so its contrast is stretched five times. Look for level and
-# upright lines in the left picture. The third picture is the first minus the second, ten times stretched: it is what the second pass has
-# taken away.
+# in the same place in both and stays. The weave has moved by half a period, and most of it cancels. Here is a piece of the
+# rocket's sky, as *The Scream*, seven times enlarged, so that you see single pixels. The weave is faint, so contrast and colours are
+# stretched five times. Look for level and upright lines in the left picture. The third picture is the first minus the second, ten times
+# stretched: it is what the second pass has taken away.
 
 # %%
 rocket = nst.load_image("rocket", 640)
