@@ -100,7 +100,7 @@ show(film.frames, columns=6, height=105)
 # ## Your turn
 #
 # These are the names that `stylize` knows. The photographs come with scikit-image. Six of the paintings are our own, four are
-# famous. In the cell after this one, change `"coffee"` and `"watercolour"` to other names and run it again. The path of a picture
+# famous. In the cell after this one, change `"coffee"` and `"composition_vii"` to other names and run it again. The path of a picture
 # of yours, such as `"holiday.jpg"`, is a name too.
 
 # %%
@@ -110,8 +110,8 @@ print("paintings:  ", *names["paintings"])
 print("downloaded on first use:", *names["masterpieces"])
 
 # %%
-mine = nst.stylize("coffee", "watercolour", config)
-nst.save_image(mine, "my_first_painting.png", settings={"content": "coffee", "style": "watercolour"})
+mine = nst.stylize("coffee", "composition_vii", config)
+nst.save_image(mine, "my_first_painting.png", settings={"content": "coffee", "style": "composition_vii"})
 show(mine, height=341)
 
 # %% [markdown]

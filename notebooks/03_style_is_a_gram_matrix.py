@@ -171,7 +171,7 @@ places = (vectors[:, -2:] * values[-2:].clamp_min(0).sqrt()).argsort(0).argsort(
 
 figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
 for name, (x, y) in zip(names, places.tolist(), strict=True):
-    thumbnail = OffsetImage(nst.load_image(name, 52)[0].permute(1, 2, 0).numpy())
+    thumbnail = OffsetImage(nst.load_image(name, 40)[0].permute(1, 2, 0).numpy())
     axes.add_artist(AnnotationBbox(thumbnail, (x, y), frameon=False))
 axes.set(xlim=(-1, len(names)), ylim=(-1, len(names)))
 axes.set_axis_off()

@@ -111,7 +111,7 @@ for layer in ("relu2_1", "relu3_3"):
 torch.manual_seed(0)
 answers = torch.cat([shift(photo, *torch.randint(-4, 5, (2,)).tolist()) for _ in range(16)])  # (16, 3, H, W)
 best_for_pixels = answers.mean(0, keepdim=True)
-show([*answers[:3].split(1), best_for_pixels], ["right", "right", "right", "best bet by pixels"], height=200)
+show([*answers[:3].split(1), best_for_pixels], ["a right answer"] * 3 + ["best bet by pixels"], height=200)
 
 # %% [markdown]
 # And the best bet by features? It is a mean again, but a mean of *reports*: "there is fine diagonal fur about here". To see it,

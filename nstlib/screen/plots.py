@@ -91,7 +91,7 @@ def curves(
     axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5) if high > 10 * low else range(2, 10)))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=len(histories), frameon=False)
     plt.close(figure)  # or the notebook shows it twice
     return figure
 
