@@ -37,7 +37,7 @@ TRIALS = {  # what differs from TrainConfig's defaults
     "a stage at ⅛": {},
     "pixel shuffle": {},
     "mean of the weights (EMA)": {},
-    "Muon instead of Adam": {},
+    "Muon instead of Adam": {"optimiser": "muon"},
 }
 COLUMNS = ("trial", "style", "minutes", "steps", "content", *(f"style at {s:g}" for s in SCALES), "weave", "noise")
 KEEP = 0.98  # of the mean of the weights, at each step
@@ -65,52 +65,6 @@ class ShuffleUp(nn.Module):
         return self.shuffle(self.block(x))
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum whose matrix is made orthogonal (Jordan et al., Muon, 2024); convolutions are matrices by output."""
-
-    def __init__(self, parameters: list[nn.Parameter], lr: float):
-        super().__init__(parameters, {"lr": lr})
-
-    @torch.no_grad()
-    def step(self) -> None:
-        for group in self.param_groups:
-            for p in group["params"]:
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                momentum.mul_(0.95).add_(p.grad)
-                update = orthogonal(p.grad.add(momentum, alpha=0.95).flatten(1))
-                p.sub_(update.view_as(p), alpha=group["lr"] * max(1, update.shape[0] / update.shape[1]) ** 0.5)
-
-
-def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The nearest matrix whose rows (or columns) are orthogonal, nearly: five Newton-Schulz steps of fifth order."""
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / (x.norm() + 1e-7)
-    for _ in range(5):
-        square = x @ x.T
-        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
-
-
-class Both:
-    """Muon for the convolutions between the first and the last, Adam for all else."""
-
-    def __init__(self, net: nn.Module, adam: torch.optim.Optimizer, rate: float):
-        inside = {id(p) for block in (net.down[1:], net.residual, net.up) for p in block.parameters() if p.dim() == 4}
-        self.muon = Muon([p for p in net.parameters() if id(p) in inside], rate)
-        self.adam, self.rate, self.first = adam, rate, adam.param_groups[0]["lr"]
-        adam.param_groups[0]["params"] = [p for p in net.parameters() if id(p) not in inside]
-        self.param_groups = adam.param_groups
-
-    def step(self) -> None:
-        self.muon.param_groups[0]["lr"] = self.rate * self.adam.param_groups[0]["lr"] / self.first
-        self.muon.step()
-        self.adam.step()
-
-    def zero_grad(self) -> None:
-        self.muon.zero_grad()
-        self.adam.zero_grad()
-
-
 def network(trial: str, config: nst.TransformerConfig) -> TransformerNet:
     if trial == "a stage at ⅛":
         return EighthNet(config)
@@ -136,8 +90,6 @@ def trained(trial: str, photos: Path, style: str, minutes: float) -> tuple[Trans
             )  # fmt: skip
             training.first_network = lambda config: network(trial, config.network)
             run = training.Trainer(config)
-            if trial.startswith("Muon"):
-                run.optimiser = Both(run.net, run.optimiser, rate=0.02)
             mean = {name: t.clone() for name, t in run.net.state_dict().items()}
             for i in range(steps):
                 if i == steps // 2:

@@ -29,6 +29,7 @@ from nstlib.storage import let_go
 from nstlib.training import runs as run_folder
 from nstlib.training import start as start_room
 from nstlib.training.config import MAY_CHANGE, TrainConfig
+from nstlib.training.muon import Muon, orthogonal
 from nstlib.training.trainer import Trainer, train
 
 TINY = TransformerConfig(width=4, residual_blocks=1)
@@ -140,12 +141,31 @@ def test_what_is_missing_is_said_before_any_work(config, tmp_path):
 
 
 @pytest.mark.numeric
-def test_the_loss_falls(config):
-    train(replace(config, steps=40, lr=0.02, checkpoint_every=100))
+@pytest.mark.parametrize(("optimiser", "lr"), [("adam", 0.02), ("muon", 0.003)])
+def test_the_loss_falls(config, optimiser, lr):
+    train(replace(config, steps=40, lr=lr, checkpoint_every=100, optimiser=optimiser))
     losses = [line["total"] for line in log(config)]
-    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
     assert len(losses) == 40
     assert log(config)[-1].keys() == {"step", "content", "style", "tv", "stability", "total", "lr"}
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("shape", [(8, 72), (72, 8), (16, 16)])
+def test_muon_makes_steps_orthogonal(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    values, before = torch.linalg.svdvals(orthogonal(matrix)), torch.linalg.svd(matrix, full_matrices=False)
+    assert 0.4 < values.min() and values.max() < 1.3  # the smallest of a square matrix may start near 0
+    assert (orthogonal(matrix) * (before.U @ before.Vh)).sum() > 0.8 * min(shape)  # the same directions
+
+
+def test_muon_takes_the_inner_convolutions():
+    net = TransformerNet(TINY)
+    adam, muon = Muon(net, 0.001).param_groups
+    ends = [*net.down[0].conv.parameters(), *net.to_rgb.parameters()]
+    assert len(muon["params"]) == 6 and all(p.dim() == 4 for p in muon["params"])
+    assert {id(p) for p in ends} <= {id(p) for p in adam["params"]}
+    assert len(adam["params"]) + 6 == len(list(net.parameters()))
 
 
 @pytest.mark.numeric
@@ -337,7 +357,7 @@ def test_batch_norm_learns_nothing_from_the_sheets(config):
     [
         {"accumulate": 2, "workers": 1},
         {"precision": "bf16", "style": ("swirl", "ink")},
-        {"network": replace(TINY, norm="batch")},
+        {"network": replace(TINY, norm="batch"), "optimiser": "muon"},
         {"style": None, "objective": "perceptual", "image_size": 64},
     ],
     ids=str,

@@ -1,4 +1,4 @@
 """Training: fast networks, and the making of a critic.
 
-Rooms, each using only those before it: config, upscaling, objective, runs, start, trainer, prune, distil.
+Rooms, each using only those before it: config, upscaling, objective, muon, runs, start, trainer, prune, distil.
 """

@@ -136,6 +136,7 @@ def card(config: TrainConfig, critic: str, styles: tuple[str, ...]) -> dict:
         "dataset": Path(config.dataset).name,
         "image_size": config.image_size,
         "lr": config.lr,
+        "optimiser": config.optimiser,
         "started_from": Path(config.extend or config.init_model or "").stem or None,
         "seed": config.seed,
         "provenance": config.provenance,

@@ -25,6 +25,7 @@ from ..pictures.photos import PhotoFolder, StepSampler, collate
 from ..storage import let_go
 from . import runs
 from .config import MAY_CHANGE, TrainConfig, TrainState
+from .muon import Muon
 from .objective import make_objective
 from .start import first_network, make_accelerator, train_only_rows
 
@@ -53,7 +54,9 @@ class Trainer:
             train_only_rows(self.net, config.names)
         if config.compile:
             self.net.compile()
-        optimiser = torch.optim.Adam([p for p in self.net.parameters() if p.requires_grad], lr=config.lr)
+        trained = [p for p in self.net.parameters() if p.requires_grad]
+        muon = config.optimiser == "muon"
+        optimiser = Muon(self.net, config.lr) if muon else torch.optim.Adam(trained, lr=config.lr)
         self.model, self.optimiser = self.accelerator.prepare(self.net, optimiser)
         self._sums, self._since, self._batches = {}, time.perf_counter(), None
         if main:
