@@ -313,7 +313,7 @@ show([coffee, *(cell.image for cell in cells.values())], ["the photograph", *cel
 #
 # - **Muon** (Jordan et al. 2024) gains in every column but noise. Adam scales the step of each weight alone. Muon takes the weights of a convolution as
 #   one matrix, and makes its step orthogonal: no direction is left out because others are stronger. (The first and the last
-#   convolution, and γ and β, stay with Adam.)
+#   convolution, and γ and β, stay with Adam.) It is a setting, `nst train --optimiser muon`.
 # - **bfloat16** gives nearly twice as many steps in the same time.
 # - Without the **stability loss** (notebook 07) there is time for more steps, and the larger forms of the style are nearer. But the
 #   network weaves six times as strongly, and enlarges noise more.
