@@ -126,6 +126,11 @@ everything, own = sum(p.numel() for p in net.parameters()), sum(p[0].numel() for
 print(f"{everything:,} numbers in all; {own:,} for each of {len(names)} styles: {own / everything:.1%}")
 
 # %% [markdown]
+# So a style is a short list of numbers. Must one train to find it? Ghiasi et al. (2017) let a second network look at a painting and
+# *predict* its $\gamma$ and $\beta$: then any painting is a style, at once. That network learned from 80,000 paintings, so nstlib has
+# none. AdaIN (Huang & Belongie 2017) takes another way: $\gamma$ and $\beta$ are the deviation $\sigma$ and the mean $\mu$ of the
+# painting's own features, and a second network turns the changed features into a picture. Here each style was trained.
+#
 # Here are all nine. We cut out head and shoulders, as in notebook 04: where a face is small, a stroke is as large as an eye.
 
 # %%
