@@ -302,6 +302,9 @@ print("swirl is as it was, to the last bit:", torch.equal(*both))
 #
 # - V. Dumoulin, J. Shlens, M. Kudlur: *A Learned Representation for Artistic Style*, ICLR 2017, equation 5, sections 3.4 (a new
 #   style) and 3.5 (mixing).
+# - X. Huang, S. Belongie: *Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization*, ICCV 2017.
+# - G. Ghiasi, H. Lee, M. Kudlur, V. Dumoulin, J. Shlens: *Exploring the Structure of a Real-Time, Arbitrary Neural Artistic Stylization
+#   Network*, BMVC 2017.
 # - M. Babaeizadeh, G. Ghiasi: *Adjustable Real-time Style Transfer*, 2018.
 # - L. A. Gatys et al.: *Controlling Perceptual Factors in Neural Style Transfer*, CVPR 2017 (colour).
 #
