@@ -100,7 +100,7 @@ show(film.frames, columns=6, height=105)
 # ## Your turn
 #
 # These are the names that `stylize` knows. The photographs come with scikit-image. Six of the paintings are our own, four are
-# famous. In the cell after this one, change `"coffee"` and `"composition_vii"` to other names and run it again. The path of a picture
+# famous; `composition_vii` is Kandinsky's. In the cell after this one, change `"coffee"` and `"composition_vii"` to other names and run it again. The path of a picture
 # of yours, such as `"holiday.jpg"`, is a name too.
 
 # %%
