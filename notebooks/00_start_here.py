@@ -100,8 +100,8 @@ show(film.frames, columns=6, height=105)
 # ## Your turn
 #
 # These are the names that `stylize` knows. The photographs come with scikit-image. Six of the paintings are our own, four are
-# famous; `composition_vii` is Kandinsky's. In the cell after this one, change `"coffee"` and `"composition_vii"` to other names and run it again. The path of a picture
-# of yours, such as `"holiday.jpg"`, is a name too.
+# famous; `composition_vii` is Kandinsky's. In the cell after this one, change `"coffee"` and `"composition_vii"` to other names
+# and run it again. The path of a picture of yours, such as `"holiday.jpg"`, is a name too.
 
 # %%
 names = nst.sample_names()
