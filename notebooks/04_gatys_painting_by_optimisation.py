@@ -124,7 +124,8 @@ with torch.no_grad():
         print(name, {key: round(value.item(), 4) for key, value in loss(picture).items()})
 
 # %% [markdown]
-# The photograph has content loss 0 and a large style loss. With the painting it is the other way round. We want both small.
+# The photograph has content loss 0 and a large style loss. With the painting it is the other way round. (Its style loss is not quite 0,
+# because here it is stretched to the square of the photograph.) We want both small.
 #
 # ## The loop
 #
@@ -150,8 +151,8 @@ def paint(loss: nst.PerceptualLoss, start: Tensor, steps: int, lr: float = 0.03)
 
 # %% [markdown]
 # Here is one of these steps, the eleventh. Everything that you see in it was computed just now: three of the features, a part of a Gram
-# matrix, the losses, and the gradient (grey is 0; it is drawn far larger than it is). In the first picture of all, the photograph itself,
-# the two stacks of features would be the same. In a perfect copy of the style, the two Gram matrices would be the same.
+# matrix, the losses, and the gradient (grey is 0; it is drawn far larger than it is). At the start the picture is the photograph, and
+# the two stacks of features are the same. In a perfect copy of the style, the two Gram matrices would be the same.
 
 # %%
 early, _ = paint(loss, content, steps=10)
@@ -166,7 +167,8 @@ show([nst.load_image("starry_night"), painted], titles, height=384)
 curves({name: [losses[name] for losses in history] for name in ("content", "style", "total")})
 
 # %% [markdown]
-# Content starts at 0 (which a logarithmic axis cannot show) and must give way, while style falls fast.
+# The content loss starts at 0 (which a logarithmic axis cannot show) and rises to almost 0.9, while the style loss falls to a hundredth.
+# Then the content loss falls again, slowly. The total is the content loss and 30 times the style loss.
 #
 # `nst.GatysPainter` is this loop as a *stepper*. Each call of `step(n)` returns where it is, and the weights may be changed between
 # steps. The sliders and the command line drive the same stepper. It looks after two accidents: if a loss is not a finite number, it
@@ -194,8 +196,9 @@ for side in pyramid(portrait.size):
     print(f"{side} pixels done")
 
 # %% [markdown]
-# `nst.stylize` is that, with a mirrored margin around the picture (it is cut off at the end: the critic pads with zeros, and would
-# see a black frame), with any number of styles, with masks, colours and a bar. Left: one size only.
+# `nst.stylize` is that, with any number of styles, with masks, colours and a progress bar. It also paints a mirrored margin around the
+# picture and cuts it off at the end: the critic pads with zeros, and without the margin it would see a black frame. Left: one size only.
+# Look at the background: with a pyramid the spots become long bands, and a moon stands in the corner.
 
 # %%
 one_size = nst.stylize(photo, "starry_night", replace(portrait, smallest=portrait.size))
@@ -214,17 +217,18 @@ show([one_size, picture, library], ["one size", "our pyramid", "nst.stylize"], h
 stored("sheets/paper.jpg", width=1220)
 
 # %% [markdown]
-# First column: the strokes are free, but the bright rocket has become dark. Second and third: from the photograph the rocket keeps its
-# light, and the two optimisers paint nearly the same. (On VGG-19, L-BFGS stalled after 80 of 120 steps, and Adam did the rest.) Fourth:
-# the sky is painted in wide bands, and a moon has come to the corner. And in each column, the two critics agree.
+# First column: the strokes are free, but the upper half of the bright rocket has become dark. Second and third: from the photograph the
+# rocket keeps its light, and the two optimisers paint nearly the same. (On VGG-19, L-BFGS stalled after 80 of 120 steps, and Adam did the
+# rest.) Fourth: the sky is painted in wide bands, and a moon has come to the corner. In each column the two critics paint much the same.
+# They differ most in the fourth, where the compact one has put a dark cloud behind the tip.
 
 # %% [markdown]
 # ## What the weights do
 #
 # Across: more style. Down: more total variation. Since our losses are scale-free, a weight found here is a first guess at other
-# sizes, and for training a fast network too. But the critic's patches stay as many pixels wide, and on a small picture they cover
-# more of the face: at 160 pixels a weight of 100 paints far more boldly than at 256. A larger picture needs a larger
-# weight for the same boldness.
+# sizes, and for training a fast network too. But the critic's patches stay the same number of pixels wide, and on a small picture they
+# cover more of the face: at 160 pixels a weight of 100 paints far more boldly than at 256. A larger picture needs a larger weight for
+# the same boldness.
 
 # %%
 tiny = replace(base, size=160, steps=steps // 2)
@@ -239,7 +243,7 @@ show(grid[::2] + grid[1::2], labels[::2] + labels[1::2], columns=4, height=170)
 # ## Where to start
 #
 # From the photograph the composition is there from the first step. From noise the painter is freer, and has to find
-# the shapes first. With a pyramid all three get there, and differ in where swirls and colours have gone. (The style weight is 30, as
+# the shapes first. With a pyramid all three find the face, and differ in where the swirls and colours are. (The style weight is 30, as
 # for the portrait. With 80, one of the eyes turned into a swirl when the start was noise: the face is small here, and the critic's
 # patches cover much of it.)
 
@@ -266,14 +270,15 @@ for name in ("adam", "lbfgs"):
 curves(histories, "total loss")
 
 # %% [markdown]
-# Step for step L-BFGS is ahead on so short a run. (One of its steps may look at the picture more than once.) We stay with Adam, which
-# needs no history, never stalls, and takes it well when a weight changes on the way.
+# Step for step L-BFGS is ahead on so short a run. We stay with Adam, which needs no history, never stalls, and goes on well when a
+# weight changes on the way.
 
 # %% [markdown]
 # ## Keeping the colours
 #
 # `luminance` paints brightness only and keeps the photograph's colours. `mean` and `histogram` first dye the *painting* in the
-# photograph's colours; since `histogram` treats red, green and blue apart, mixtures may come out that neither picture has.
+# photograph's colours. `histogram` treats red, green and blue apart, so that mixtures may come out which the photograph does not have:
+# here green and violet.
 
 # %%
 methods = ["none", "luminance", "mean", "histogram"]
@@ -338,8 +343,9 @@ show([blended, masked], ["half and half", "swirl left, halftone right"], height=
 #
 # <details><summary>Solution</summary>
 #
-# At the answer every gradient is exactly 0, and nothing moves. Beside it the first step makes the loss some hundred times *larger*: Adam
-# divides each gradient by its own size, so that the first step is as long for a tiny gradient as for a large one. Then it comes back.
+# At the answer every gradient is exactly 0, and nothing moves. With a little noise the first step makes the loss several hundred times
+# *larger*: Adam divides each gradient by its own size, so that the first step is as long for a tiny gradient as for a large one. Then the
+# loss falls again.
 #
 # ```python
 # cat = nst.load_image("cat", 128)

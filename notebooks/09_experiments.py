@@ -96,7 +96,7 @@ print(f"again      {time.perf_counter() - start:.1f} s")
 show([cell.image for cell in cells.values()], list(cells), columns=3, height=128)
 
 # %% [markdown]
-# To the right the content counts more, downwards the style. Here is the same on four times four, painted larger and
+# To the right the content counts more, downwards the style. Here is the same with four weights of each, painted larger and
 # for longer (`python data/experiments.py`, run once):
 
 # %%
@@ -124,8 +124,8 @@ picture("sheets/weights.jpg", width=800)
 # | three scales, 40 steps, 60 | 33 | .434 | .0038 | .0023 | .0058 | .029 |
 #
 # The three scales are worth more than all else: the large forms of the style arrive, in half the time. Is that so for this picture
-# only? Here are the first setting and the default on five photographs in each of six styles, 60 paintings of 256 pixels. Below are
-# the medians of the default's numbers divided by the other's, and the least and the greatest:
+# only? Here are the first setting and the default on five photographs in each of six styles, 60 paintings of 256 pixels. The first two
+# rows are means. For the last two, the default's number was divided by the other's in each of the 30 cases:
 #
 # | 30 paintings each | s | content | style 1 | ½ | ¼ | ⅛ |
 # |---|---:|---:|---:|---:|---:|---:|
@@ -134,10 +134,10 @@ picture("sheets/weights.jpg", width=800)
 # | the second divided by the first: median | 0.49 | 1.08 | 1.56 | 0.25 | 0.18 | 0.32 |
 # | least … greatest | .46 … .58 | .80 … 1.47 | .86 … 2.9 | .15 … .75 | .07 … .46 | .15 … .77 |
 #
-# Numbers do not decide alone. With weight 40 the cat in stained glass lost its leads; with 40 steps and weight 60 she had a
-# moustache. So the default became 80. It is not right for every picture: the content is most often further away, and a face shows
-# it first. Here *The Great Wave* lays a dark cloud over the eyes at 80. At 20 the face is nearly clear, and the sea stays in the
-# hair:
+# Numbers do not decide alone. With weight 40 the cat in stained glass lost its leads (the dark lines between the panes); with 40 steps
+# and weight 60 the astronaut had a moustache. So the default became 80. It is not right for every picture: the content is most often
+# further away, and a face shows it first. Here *The Great Wave* lays a dark cloud over one eye, the nose and the cheeks at 80. At 20 only
+# the nose is still dark, and the sea stays in the hair:
 
 # %%
 picture("sheets/faces.jpg", width=800)
@@ -183,8 +183,8 @@ show([cell.image for cell in cells.values()], list(cells), columns=2, height=255
 
 # %% [markdown]
 # The picture from `relu2_2` has a fault: a fine weave in the flat places. Here is a corner of it, eight times enlarged. It is a
-# **checkerboard** of single pixels, one lighter, the next one darker. Why does the critic let it pass? Let us lay changes of the same
-# size, up or down by a twentieth of the range, over the photograph, and ask each layer how large the content loss is:
+# **checkerboard** of single pixels, one lighter, the next one darker. Why does the critic let it pass? Let us change the photograph in
+# three ways, each by a twentieth of the range, up or down. Then we ask each layer how large the content loss is:
 
 # %%
 show(cells["relu2_2"].image.crop((300, 0, 364, 48)).resize((512, 384), Image.Resampling.NEAREST), height=384)
@@ -200,11 +200,12 @@ for title, pattern in patterns.items():
     print(f"{title:12}", *[f"{relative(found[name], wanted[name]).item():8.4f}" for name in configs])
 
 # %% [markdown]
-# To all layers the checkerboard is the least of the three, and from `relu2_2` on they hardly notice it. Before block 2 comes a pooling
-# that takes the mean of 2×2 pixels, and in each such mean the lighter and the darker pixels cancel. The style's `relu1_1` comes before
-# that pooling, and it gains: if one takes the checkerboard out of the painting, the style loss of `relu1_1` becomes a seventh larger,
-# and the content loss only 1 % smaller (measured at 192 pixels). So it is contrast that costs almost no content. Total variation
-# (notebook 01) weakens it.
+# To all layers the checkerboard is the least of the three, and from `relu2_2` on they hardly notice it. The first layer finds edges:
+# stripes are edges, and it answers them strongly. Its answer to the checkerboard is weak, and alternates from pixel to pixel. The next
+# layers and the pooling add up neighbouring pixels, and there lighter and darker cancel: at `relu1_2` the loss is only 0.0006 (for the
+# stripes 0.08). But the style's `relu1_1` sees the checkerboard, and gains by it: if one takes it out of the painting, the style loss of
+# `relu1_1` becomes a seventh larger, and the content loss only 1 % smaller (measured at 192 pixels). So the checkerboard gives the
+# painting contrast, and costs almost no content. Total variation (notebook 01) weakens it.
 
 # %% [markdown]
 # ## Which optimiser, and how fast?
@@ -230,9 +231,10 @@ show(
 # %% [markdown]
 # L-BFGS falls fastest, but its steps take longer: look at the seconds. (They were measured on a busy machine; compare them only with each
 # other.) Adam with steps of 0.1 of the pixel range arrives at the same loss. With 0.03 its loss is 16 % higher at the end, and with 0.01 it
-# has not arrived: look at the glass on the right, which is pale there and deep in the two lower pictures. Our default is Adam with 0.03: it
-# jumps about less than with 0.1, needs no memory of the last twenty pictures, never stalls, and the weights may change between two steps,
-# as they do on the control desk.
+# has not arrived: look at the glass on the right, which is pale there and deep in the two lower pictures. Our default is Adam with 0.03.
+# With the pyramid each size begins near its goal, and there the smaller steps win: at 192 pixels and 50 steps a size, 0.03 ended at a loss
+# of 2.60 and 0.1 at 2.67, and the first steps of 0.1 at the last size made the loss a third larger. Unlike L-BFGS, Adam needs no memory of
+# the last twenty steps and never stalls. The weights may change between two steps, as they do on the control desk.
 #
 # ## Batch size and epochs of the fast network
 #
@@ -248,8 +250,8 @@ picture("sheets/fast_curves.jpg", width=770)
 # %% [markdown]
 # From the same number of photographs a small batch makes more steps, and at first steps are what is lacking. Batches of 1 and of 4
 # meet after 500 photographs; those of 16 stay behind to the end, and four epochs of them look like two of the others. (They had a
-# second handicap: the learning rate warmed up over 50 steps, and of so few that is a large part. In runs as short as these it is a
-# tenth now.)
+# second handicap: the learning rate warmed up over 50 steps, which is a large part of so few. Today a run as short as these warms up
+# over a tenth of its steps.)
 #
 # Here is a small version, live: one style, and 240 crops for each network.
 
@@ -292,10 +294,10 @@ show([coffee, *(cell.image for cell in cells.values())], ["the photograph", *cel
 #
 # ## What pays in training?
 #
-# Eleven networks for *The Starry Night*, each trained from random weights for five minutes of one core, each with one thing changed
-# (`python data/trials.py --photos DIR`). They are judged on seven photographs that they have not seen, at 320 pixels. "Weave" is the
-# pattern of four pixels in the rocket's sky, one pass; "noise" is what noise of 2/255 becomes; both in 1/255. Smaller is better in all
-# columns but the first:
+# Here are eleven networks for *The Starry Night*, each trained from random weights for five minutes of one core. The first is trained as
+# always, and each of the others has one thing changed (`python data/trials.py --photos DIR`). They are judged on seven photographs that
+# they have not seen, at 320 pixels. "Weave" says how strong a pattern that repeats every four pixels is in the rocket's sky, painted in
+# one pass; "noise" is what noise of 2/255 becomes; both in 1/255. Smaller is better in all columns but the first:
 #
 # | | steps | content | style 1 | ½ | ¼ | ⅛ | weave | noise |
 # |---|---:|---:|---:|---:|---:|---:|---:|---:|
@@ -311,15 +313,16 @@ show([coffee, *(cell.image for cell in cells.values())], ["the photograph", *cel
 # | mean of the weights (EMA) | 197 | 0.87 | .164 | .105 | .138 | .217 | 0.53 | 1.8 |
 # | Muon instead of Adam | 195 | 0.84 | .122 | .085 | .117 | .190 | 0.18 | 1.8 |
 #
-# - **Muon** (Jordan et al. 2024) gains in every column but noise. Adam scales the step of each weight alone. Muon takes the weights of a convolution as
-#   one matrix, and makes its step orthogonal: no direction is left out because others are stronger. (The first and the last
-#   convolution, and γ and β, stay with Adam.) It is a setting, `nst train --optimiser muon`.
+# - **Muon** (Jordan et al. 2024) gains in every column but noise. Adam scales the step of each weight alone. Muon takes the weights of a
+#   convolution as one matrix, and makes its step orthogonal: no direction is left out because others are stronger. (The first and the
+#   last convolution, and the γ and β of the instance norms, stay with Adam.) It is a setting, `nst train --optimiser muon`.
 # - **bfloat16** gives nearly twice as many steps in the same time.
 # - Without the **stability loss** (notebook 07) there is time for more steps, and the larger forms of the style are nearer. But the
 #   network weaves six times as strongly, and enlarges noise more.
-# - **Transposed convolutions** and **pixel shuffle** weave five times as strongly as resize and convolution, and gain nothing.
+# - **Transposed convolutions** and **pixel shuffle** weave five times as strongly as resize and convolution, and gain little:
+#   pixel shuffle has a third less noise.
 # - **Larger crops** and **the stage at ⅛** bring the large forms nearer. With the stage, noise is halved too, but the content is a
-#   fifth further away: after five minutes the face is lost. Whether it comes back in hours is not tried.
+#   fifth further away: after five minutes the face is lost. Whether it comes back in hours has not been tried.
 # - **24 channels** take longer. In the same time they weave half as strongly, and the finest strokes are further away.
 # - The **mean of the weights** changes little: the learning rate falls to 0 at the end, which is a mean of its own kind.
 #
@@ -360,17 +363,18 @@ figure
 
 # %% [markdown]
 # Compare with the third blue point (style weight 80): both networks, at full strength (the lowest red point, and the orange one), keep a
-# little more of the photograph, but are about twenty times as far from the style. Twenty steps after the network divide its style loss by
-# about nine, and cost content. Now go along the red line, to the left the strength falls from 1 to 0.25. Wherever both lines keep as much
-# of the photograph, the blue one is five to twenty times nearer to the style. That is the price of painting at once.
+# little more of the photograph, but are about twenty times as far from the style. Twenty steps after the network (the green point) divide
+# its style loss by about nine, and cost content. Now go along the red line: to the left the strength falls from 1 to 0.25. Wherever the
+# two lines keep equally much of the photograph, the blue one is five to twenty times nearer to the style. That is the price of painting
+# at once.
 #
 # But is the critic a fair judge? The optimised paintings were made to please *it*, number by number. So ask somebody else: yourself.
 #
 # ### A blind test
 #
-# The photograph, and three of these paintings in an order that was drawn by lot: one is optimised (style weight 80), one is by the network for a single
-# style, one by the network for nine. **Which is which? And which would you hang up?** Look at the large forms first, then at the
-# single strokes. Decide before you unfold the answer.
+# Here are the photograph and three of these paintings, in an order that was drawn by lot. One is optimised (style weight 80), one is by
+# the network for a single style, one by the network for nine. **Which is which? And which would you hang up?** Look at the large forms
+# first, then at the single strokes. Decide before you unfold the answer.
 
 # %%
 hidden = [ways["optimised"][2], ways["one network"][0], ways["nine styles"][3]]
@@ -381,7 +385,7 @@ show([photo, *hidden], ["the photograph", "A", "B", "C"], columns=2, height=256)
 # <details><summary>The answer</summary>
 #
 # A is the network for nine styles, B is optimised, C is the network for one. B gives itself away by its large forms: the table is made of
-# whole strokes, and a moon has risen in the corner. It was compared with the painting at three sizes, and there was time for it. A and C
+# whole strokes, and a moon has risen in the corner. It was compared with *The Starry Night* at three sizes, in many steps. A and C
 # keep cup, spoon and shadow just where the photograph has them, and hatch them. If you would rather hang up A or C, you weigh content more
 # than the style weight of 80 does.
 # </details>
@@ -430,8 +434,8 @@ show([photo, *hidden], ["the photograph", "A", "B", "C"], columns=2, height=256)
 #
 # <details><summary>Solution</summary>
 #
-# Nearly. Only the speckle differs: with weights of 1 and 10 total variation still has a say (0.13), with 100 and 1000 hardly any
-# (0.21).
+# Nearly. Only the speckle differs. With weights of 1 and 10 the total variation still counts, and the painting's is 0.13. With 100 and 1000
+# it hardly counts, and the painting's is 0.21.
 #
 # ```python
 # pairs = ((1, 10), (10, 100), (100, 1000))
@@ -448,7 +452,7 @@ show([photo, *hidden], ["the photograph", "A", "B", "C"], columns=2, height=256)
 #
 # ---
 #
-# **All these pictures were judged by a critic of less than a megabyte. The paper's own is a download of 550. How can so small a network
-# see nearly the same?**
+# **Nearly all these pictures were judged by a critic of less than a megabyte. The paper's own is a download of 550. How can so small a
+# network see nearly the same?**
 #
 # Previous: [08 · The playground](08_playground.ipynb) · Next: [10 · The compact critic](10_the_compact_critic.ipynb)
