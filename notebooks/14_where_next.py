@@ -81,7 +81,7 @@ show([slow, fast, both], ["by optimisation", "by a network", "network, then 20 s
 # - **Diffusion models** paint from words, and can be given a style by examples. They need gigabytes, and they invent the content too.
 #   Where the photograph must stay the photograph, a critic with a content loss is still the tool that does what you ask for.
 #
-# And Gram losses are still used where texture matters: in super-resolution (notebook 12), in filling holes, in games' textures, and as
+# And Gram losses are still used where texture matters: in super-resolution, in filling holes, in games' textures, and as
 # a measure of how well a model of the eye explains what we see.
 #
 # ## Five failures, and their remedies
