@@ -112,9 +112,9 @@ show(maps, titles, columns=6, height=105)
 
 # %% [markdown]
 # Which picture makes one channel answer most strongly? Start from grey, and change the pixels so that its answer grows. (A little
-# total variation keeps the picture smooth.) There are three channels for each layer. In the first layer each asks for one colour;
-# its third channel gives no answer to grey, so nothing changes and the picture stays grey. The second block asks for stripes, the
-# third for folds, lattices and knots.
+# total variation keeps the picture smooth.) There are three channels for each layer, and each line of pictures shows two
+# layers. In the first layer each channel asks for one colour; the third of them gives no answer to grey, so nothing changes and the
+# picture stays grey. The second block asks for stripes and ridges, the third for folds, lattices and knots.
 
 
 # %%
@@ -184,8 +184,8 @@ for label, version in versions.items():
 # ## Rebuilding a photograph from what the critic saw
 #
 # What does a layer know? Start from noise, and change the *pixels* until the critic's report at that layer is the
-# photograph's. `GatysPainter` does this: with the style weight at 0 the content counts, and a little total variation,
-# which keeps speckle away. Whatever the layer has forgotten, the result is free to get wrong.
+# photograph's. `GatysPainter` does this. With a style weight of 0 only the content counts, and a little total variation,
+# which keeps speckle away. Where the layer has forgotten something, the result may be wrong.
 
 # %%
 small = nst.load_image("cat", size=size)
@@ -213,8 +213,9 @@ curves(histories, "content loss")
 # %% [markdown]
 # The deeper the layer, the more slowly its loss falls. And three blocks forget little: the photograph comes back
 # almost pixel for pixel from the first block, and from `relu3_2` it still looks whole. From `relu3_4` it comes back with small
-# errors: the eye gets a second rim, whiskers and fur are only roughly where they were. This freedom is what a painting needs: the
-# strokes may go where they like, and the cat stays a cat. (Our paintings compare content at `relu3_2`, a little before that.)
+# errors: the rim of the eye is uneven, some pixels have a wrong colour, and whiskers and fur are only roughly where they were. This
+# freedom is what a painting needs: the strokes may go where they like, and the cat stays a cat. (Our paintings compare content at
+# `relu3_2`, a little before that.)
 #
 # ## Exercises
 #
@@ -222,7 +223,8 @@ curves(histories, "content loss")
 #
 # <details><summary>Solution</summary>
 #
-# The rocket (1.28; the others are at 2 or more). Most of it is empty sky, where there is little to be different.
+# The photographer (1.25), just before the rocket (1.28) and the galaxies (1.50); the others are above 2. These three have large
+# even areas, such as a grey or a black sky, where there is little to be different.
 #
 # ```python
 # square = {n: nst.resize(nst.load_image(n), (256, 256)) for n in nst.sample_names()["photographs"]}
@@ -249,12 +251,12 @@ curves(histories, "content loss")
 # ## References
 #
 # - K. Simonyan, A. Zisserman: *Very Deep Convolutional Networks for Large-Scale Image Recognition*, 2014.
-# - L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using CNNs*, CVPR 2016, section 2.1, equation 1.
+# - L. A. Gatys, A. S. Ecker, M. Bethge: *Image Style Transfer Using Convolutional Neural Networks*, CVPR 2016, section 2.1, equation 1.
 # - A. Mahendran, A. Vedaldi: *Understanding Deep Image Representations by Inverting Them*, CVPR 2015.
 #
 # ---
 #
-# **Features say what is where. But you recognise a Van Gogh by any corner of it, so a style does not depend on places. How do you take
-# the places out of the features?** One matrix product does it.
+# **Features say what is where. But you recognise a Van Gogh by any corner of it, so a style does not depend on places. How do you
+# take the places out of the features?** One matrix product does it.
 #
 # Previous: [01 · Pictures as tensors](01_pictures_as_tensors.ipynb) · Next: [03 · Style is a Gram matrix](03_style_is_a_gram_matrix.ipynb)

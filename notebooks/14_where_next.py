@@ -61,28 +61,33 @@ both = nst.paint("coffee", "starry_night", size, polish=20)
 show([slow, fast, both], ["by optimisation", "by a network", "network, then 20 steps"], height=240)
 
 # %% [markdown]
+# By optimisation, strokes cover everything, the saucer too. The network keeps the edges clean, but leaves the saucer almost plain.
+# Twenty steps later there are strokes on the saucer, and more yellow patches on the table. In the code these steps are called `polish`.
+#
 # ## Before it
 #
 # **Image analogies** (Hertzmann et al. 2001) learned a filter from a pair, a picture before and after. **Texture synthesis** grew
 # more of a texture from a sample: by copying pixels whose neighbourhoods fit (Efros & Leung 1999), or by statistics that must agree.
-# Julesz asked already in 1962 which statistics make two textures look alike to us. Portilla and Simoncelli (2000) answered with
+# As early as 1962, Julesz asked which statistics make two textures look alike to us. Portilla and Simoncelli (2000) answered with
 # correlations between the responses of wavelets. Put a network's channels in the place of the wavelets, and you have the Gram matrix
 # of notebook 03 (Gatys et al. 2015). Add the content of a photograph, and you have the paper with which neural style transfer began
-# (2016).
+# (on arXiv in 2015, at CVPR in 2016).
 #
 # ## After it
 #
-# - **One network for each style** (Johnson et al.; Ulyanov et al. 2016): notebook 07. By their count up to a thousand times faster.
+# - **One network for each style** (Johnson et al.; Ulyanov et al. 2016): notebook 07. By their count up to a thousand times
+#   faster than optimisation.
 # - **Many styles in one network** (Dumoulin et al. 2017): notebook 08. Only the scales and shifts of its norms differ.
 # - **Any style at once.** If a style is nothing but scales and shifts, they can be *computed* from the painting. AdaIN (Huang &
-#   Belongie 2017) takes the mean and the standard deviation of the painting's features; whitening (Li et al. 2017) their whole
-#   covariance, which is a Gram matrix; Ghiasi et al. (2017) let a second network predict them.
-# - **Patches instead of statistics** (Li & Wand 2016; Kolkin et al. 2019) keep larger structures together.
-# - **Diffusion models** paint from words, and can be given a style by examples. They need gigabytes, and they invent the content too.
-#   Where the photograph must stay the photograph, a critic with a content loss is still the tool that does what you ask for.
+#   Belongie 2017) takes the standard deviation and the mean of the painting's features. Ghiasi et al. (2017) let a second network
+#   predict them. Whitening (Li et al. 2017) takes more than that, the whole covariance: the Gram matrix of features less their mean.
+# - **Matching instead of statistics.** Each patch of the features (Li & Wand 2016), or each single place (Kolkin et al. 2019), is
+#   compared with one of the painting that resembles it. This keeps larger structures together.
+# - **Diffusion models** paint from words, and can be given a style by examples. They need gigabytes, and they easily invent
+#   content too. Where the photograph must stay the photograph, a critic with a content loss is still a simple tool.
 #
-# And Gram losses are still used where texture matters: in super-resolution, in filling holes, in games' textures, and as
-# a measure of how well a model of the eye explains what we see.
+# And Gram losses are still used where texture matters: in super-resolution, in filling holes, in games' textures, and in
+# experiments that test models of human vision.
 #
 # ## Five failures, and their remedies
 #
@@ -126,13 +131,14 @@ sky = [nst.paint("rocket", "starry_night", base.size), nst.paint("rocket", "star
 show(sky, ["5. the sky stays empty", "polish=20"], height=230)
 
 # %% [markdown]
-# **5. The sky stays empty.** A network paints its strokes where the photograph has something; where it is flat, it paints little, and
-# enlarged one sees a weave of four pixels there. A few steps of optimisation, begun from the network's painting, fill the sky.
+# **5. The sky stays empty.** A network paints its strokes where the photograph has something; where it is flat, it paints little:
+# here only thin, even lines. A few steps of optimisation, begun from the network's painting, fill the sky.
 #
 # ## Two for the wall
 #
-# The Hubble telescope's farthest view, thousands of galaxies, seems made for Van Gogh. And a photographer stands in Hokusai's sea: Lav
-# Varshney's photograph is grey, and all colours come from the print. Both are a network's painting with thirty steps of optimisation.
+# The Hubble telescope's farthest view, thousands of galaxies, seems made for Van Gogh. Beside it is a photograph by Lav Varshney, painted
+# as Hokusai's *Great Wave*: the grass becomes small waves. The photograph is grey, so all colours come from the print. Both are a
+# network's painting with thirty steps of optimisation.
 
 # %%
 wall = [
@@ -157,16 +163,17 @@ show(wall, ["Hubble and Van Gogh", "Varshney and Hokusai"], height=420)
 #
 # <details><summary>Solution</summary>
 #
-# All but the third, which becomes weaker: VGG-19's fifth block sees 156 pixels at once, so that one size has larger strokes. The
-# others come from the weights, the palette and the pooling.
+# All five, but the third becomes weaker: at `relu5_1` VGG-19 sees 156 pixels at once, and our critic at most 48. So the strokes are
+# larger, even at one size. The speckle comes from the pooling, the lost face from the weights, the colours from the painting, and the
+# empty sky from the network.
 # </details>
 #
-# **2.** A photograph can be the style, too. Paint the coffee in the style of the cat. Predict first: what of the cat will be in the picture,
-# and what not?
+# **2.** A photograph can be the style, too. Paint the coffee in the style of the cat. Predict first: what of the cat will be in the
+# picture, and what not?
 #
 # <details><summary>Solution</summary>
 #
-# Fur and colours are everywhere, and an eye looks out where no eye belongs. Gram matrices know what there is, and not where.
+# Its colours are everywhere, its fur almost everywhere, and an eye looks out of the table. Gram matrices know what there is, and not where.
 #
 # ```python
 # show(nst.stylize("coffee", "cat", base))
@@ -176,10 +183,13 @@ show(wall, ["Hubble and Van Gogh", "Varshney and Hokusai"], height=420)
 # ## References
 #
 # - B. Julesz: *Visual Pattern Discrimination*, IRE Transactions on Information Theory, 1962.
+# - A. A. Efros, T. K. Leung: *Texture Synthesis by Non-parametric Sampling*, ICCV 1999.
 # - J. Portilla, E. P. Simoncelli: *A Parametric Texture Model Based on Joint Statistics of Complex Wavelet Coefficients*, IJCV 2000.
 # - A. Hertzmann et al.: *Image Analogies*, SIGGRAPH 2001.
+# - C. Li, M. Wand: *Combining Markov Random Fields and Convolutional Neural Networks for Image Synthesis*, CVPR 2016.
 # - X. Huang, S. Belongie: *Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization*, ICCV 2017.
 # - G. Ghiasi et al.: *Exploring the Structure of a Real-time, Arbitrary Neural Artistic Stylization Network*, BMVC 2017.
+# - Y. Li et al.: *Universal Style Transfer via Feature Transforms*, NIPS 2017.
 # - N. Kolkin, J. Salavon, G. Shakhnarovich: *Style Transfer by Relaxed Optimal Transport and Self-Similarity*, CVPR 2019.
 #
 # ---
