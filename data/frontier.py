@@ -73,6 +73,21 @@ def table(path: Path) -> str:
     return "\n".join(lines)
 
 
+def ratios(path: Path, size: str, first: str, second: str) -> str:
+    """Where both settings painted the same: means, and the second's numbers divided by the first's."""
+    rows = {(row["settings"], row["photograph"], row["style"]): row for row in read(path) if row["size"] == size}
+    both = [key[1:] for key in rows if key[0] == first and (second, *key[1:]) in rows]
+    lines = [f"{len(both)} paintings each of {size} px: {first}; {second}; their ratios, median (least … greatest)"]
+    for column in COLUMNS[4:] if both else ():
+        a, b = ([float(rows[(name, *key)][column]) for key in both] for name in (first, second))
+        quotients = [y / x for x, y in zip(a, b, strict=True)]
+        least, median, most = min(quotients), statistics.median(quotients), max(quotients)
+        lines.append(
+            f"{column}: {statistics.mean(a):.4f}; {statistics.mean(b):.4f}; {median:.2f} ({least:.2f} … {most:.2f})"
+        )
+    return "\n".join(lines)
+
+
 def read(path: Path) -> list[dict]:
     """The rows so far."""
     if not path.exists():
@@ -97,6 +112,7 @@ def main(chosen: argparse.Namespace) -> None:
                     writer.writerow([*key, *(f"{number:.5g}" for number in numbers)])
                     file.flush()
     print(table(chosen.csv))
+    print(ratios(chosen.csv, str(chosen.size), "one scale, 150 steps, weight 100", "three scales, 50 steps, weight 80"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What pays in training? Short trials of equal processor time, each with one thing changed; a table for notebook 09.
 
-python data/trials.py --photos DIR [--style NAME_OR_FILE] [--minutes 6] [--trials NAME …] [--csv FILE]
+python data/trials.py --photos DIR [--style NAME_OR_FILE] [--minutes 5] [--trials NAME …] [--csv FILE]
 
 Each network is trained from random weights and judged on photographs that it has not seen, by the compact critic: the
 content loss, the style losses at 1, 1/2, 1/4 and 1/8 of the size, how strongly it weaves in the rocket's sky, and what
@@ -138,7 +138,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="photographs to train on")
     parser.add_argument("--style", default="starry_night")
-    parser.add_argument("--minutes", type=float, default=6, help="of processor time, a trial")
+    parser.add_argument("--minutes", type=float, default=5, help="of processor time, a trial")
     parser.add_argument("--trials", nargs="*", default=list(TRIALS), choices=TRIALS)
     parser.add_argument("--csv", type=Path, default=Path(__file__).with_name("trials.csv"))
     parser.add_argument("--pictures", type=Path, help="keep a painting of each in this folder")

@@ -66,8 +66,8 @@ def motion(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray,
 
     There and back must lead home, within a pixel (Sundaram et al. 2010 and Ruder et al. 2016, equation 5, allow 0.7),
     or the pixel is hidden in the other frame; it must have been in the picture; and the colours must match, which
-    finds what the flow has missed.
-    (Ruder et al. leave out all edges of motion instead, their equation 6; there it would flicker on.)
+    finds what the flow has missed. (Ruder et al. leave out all edges of motion instead, their equation 6; there it
+    would flicker on.)
 
     Args:
         here, there: this frame and the last, `(H, W, 3)` of uint8.
@@ -82,7 +82,8 @@ def motion(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         np.square(vectors).sum(-1) for vectors in (flow + back, np.stack([flow, back], -1).reshape(*flow.shape[:2], 4))
     )
     match = np.abs(here.astype(np.float32) - warp(there, flow, sharp=False)).mean(-1) <= TOLERANCE
-    inside = ((ends(flow) >= -0.5) & (ends(flow) <= np.array(flow.shape[1::-1]) - 0.5)).all(-1)
+    where = ends(flow)
+    inside = ((where >= -0.5) & (where <= np.array(flow.shape[1::-1]) - 0.5)).all(-1)
     trusted = (gap <= 0.01 * length + 1.0) & match & inside
     cut = bool(trusted.mean() < CUT[0] and match.mean() < CUT[1])
     return flow, opencv().GaussianBlur(trusted.astype(np.float32), (0, 0), 1.0), cut

@@ -12,6 +12,7 @@ class Muon(torch.optim.Adam):
     Adam scales the step of each weight alone. Muon takes a convolution's weights `(outputs, inputs, h, w)` as a matrix
     `(outputs, inputs·h·w)`, M ← 0.95·M + G, and steps along the nearest orthogonal matrix to G + 0.95·M, so that weak
     directions are learned as fast as strong ones. First and last convolution, norms and biases are Adam's.
+    (`torch.optim.Muon` takes matrices only.)
 
     Args:
         net: the network; of it what requires a gradient is trained.
@@ -23,9 +24,8 @@ class Muon(torch.optim.Adam):
         inner = [weight for weight in inner if weight.requires_grad]
         known = set(map(id, inner))
         others = [p for p in net.parameters() if p.requires_grad and id(p) not in known]
-        super().__init__([{"params": group} for group in (others, inner) if group], lr=lr)
-        for group in self.param_groups:
-            group["orthogonal"] = bool(inner) and group["params"][0] is inner[0]
+        groups = ({"params": others, "orthogonal": False}, {"params": inner, "orthogonal": True})
+        super().__init__([group for group in groups if group["params"]], lr=lr)
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -34,17 +34,19 @@ class Muon(torch.optim.Adam):
         self.param_groups = [group for group in groups if not group["orthogonal"]]
         loss = super().step(closure)
         self.param_groups = groups
-        for group in (group for group in groups if group["orthogonal"]):
-            for weight in (weight for weight in group["params"] if weight.grad is not None):
-                state = self.state[weight]
-                if not state:  # Adam wants a step in each, when it reads a checkpoint
-                    state |= {"step": torch.zeros(()), "momentum": torch.zeros_like(weight)}
-                momentum = state["momentum"]
-                momentum.mul_(0.95).add_(weight.grad)
-                update = orthogonal(weight.grad.add(momentum, alpha=0.95).flatten(1))
-                rate = FACTOR * group["lr"] * max(1, update.shape[0] / update.shape[1]) ** 0.5
-                weight.sub_(update.view_as(weight), alpha=rate)
+        for group in groups:
+            for weight in group["params"] if group["orthogonal"] else ():
+                if weight.grad is not None:
+                    self._orthogonal_step(weight, FACTOR * group["lr"])
         return loss
+
+    def _orthogonal_step(self, weight: Tensor, rate: float) -> None:
+        state = self.state[weight]
+        if not state:  # Adam wants a step in each, when it reads a checkpoint
+            state |= {"step": torch.zeros(()), "momentum": torch.zeros_like(weight)}
+        momentum = state["momentum"].mul_(0.95).add_(weight.grad)
+        update = orthogonal(weight.grad.add(momentum, alpha=0.95).flatten(1))
+        weight.sub_(update.view_as(weight), alpha=rate * max(1, update.shape[0] / update.shape[1]) ** 0.5)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -18,19 +18,6 @@ NOISE = 0.02  # standard deviation of the second view's noise, at most
 DARK = 1e-3  # the least mean square of a photograph: a black one would have an infinite relative error
 
 
-def make_objective(
-    config: TrainConfig, net: TransformerNet | UpscaleNet, photos: PhotoFolder, device: torch.device
-) -> "StyleObjective | UpscaleObjective":
-    """What judges a batch: `objective(model, crops)` gives losses by name, of which `total` is minimised."""
-    if config.objective != "style":  # "pixels" or "perceptual"
-        return UpscaleObjective(config, device)
-    styles = net.config.styles
-    objective = StyleObjective(config, rows=len(styles) + 1 if styles else 0, device=device)
-    if styles:
-        objective.balance_styles(photos)
-    return objective
-
-
 class StyleObjective:
     """The losses of Johnson et al. (2016) for one style or several, and their stability.
 
@@ -109,6 +96,19 @@ class StyleObjective:
         far = [self.loss(crops, row.expand(8, -1), ones)["style"].item() for row in rows]
         distances = torch.tensor(far, dtype=torch.float64).clamp_min(1e-12)  # 0 where all photographs are the style
         self.balance = (distances.mean() / distances).clamp_max(100).float()
+
+
+def make_objective(
+    config: TrainConfig, net: TransformerNet | UpscaleNet, photos: PhotoFolder, device: torch.device
+) -> StyleObjective | UpscaleObjective:
+    """What judges a batch: `objective(model, crops)` gives losses by name, of which `total` is minimised."""
+    if config.objective != "style":  # "pixels" or "perceptual"
+        return UpscaleObjective(config, device)
+    styles = net.config.styles
+    objective = StyleObjective(config, rows=len(styles) + 1 if styles else 0, device=device)
+    if styles:
+        objective.balance_styles(photos)
+    return objective
 
 
 def random_motion(count: int, side: int, most: int) -> Tensor:

@@ -54,9 +54,10 @@ class Trainer:
             train_only_rows(self.net, config.names)
         if config.compile:
             self.net.compile()
-        trained = [p for p in self.net.parameters() if p.requires_grad]
-        muon = config.optimiser == "muon"
-        optimiser = Muon(self.net, config.lr) if muon else torch.optim.Adam(trained, lr=config.lr)
+        if config.optimiser == "muon":
+            optimiser = Muon(self.net, config.lr)
+        else:
+            optimiser = torch.optim.Adam([p for p in self.net.parameters() if p.requires_grad], lr=config.lr)
         self.model, self.optimiser = self.accelerator.prepare(self.net, optimiser)
         self._sums, self._since, self._batches = {}, time.perf_counter(), None
         if main:

@@ -22,7 +22,7 @@ from network_quality import noise_out
 from PIL import Image
 
 import nstlib as nst
-from nstlib.painting.flow import ends, motion
+from nstlib.painting.flow import ends, motion, warp
 from nstlib.painting.video import VideoConfig, paint_video
 from nstlib.pictures.clips import open_clip
 from nstlib.pictures.pixels import resize_pil
@@ -47,14 +47,9 @@ def flow_between(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     return finest.calc(*(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (here, there)), None)
 
 
-def led(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    y, x = np.indices(flow.shape[:2], dtype=np.float32)
-    return cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT)
-
-
 def visible(flow: np.ndarray, home: np.ndarray) -> np.ndarray:
     """Ruder et al. (2016), equations 5 and 6: neither hidden nor at an edge of motion; and in the other frame too."""
-    back, where = led(home, flow), ends(flow)
+    back, where = warp(home, flow), ends(flow)
     inside = ((where >= 0) & (where <= np.array(flow.shape[1::-1]) - 1)).all(-1)
     length = np.square(flow).sum(-1)
     edge = sum(np.square(slope).sum(-1) for slope in np.gradient(flow, axis=(0, 1)))
@@ -64,7 +59,7 @@ def visible(flow: np.ndarray, home: np.ndarray) -> np.ndarray:
 
 def warping_error(film: list[np.ndarray], motions: list[tuple]) -> float:
     """Lai et al. (2018): root of the mean squared difference to an earlier frame led along, of [0, 1]."""
-    errors = [np.square(film[i] / 255.0 - led(film[j] / 255.0, flow))[mask].mean() for i, j, flow, mask in motions]
+    errors = [np.square(film[i] / 255.0 - warp(film[j] / 255.0, flow))[mask].mean() for i, j, flow, mask in motions]
     return float(np.sqrt(np.mean(errors)))
 
 
